@@ -1,10 +1,12 @@
 r"""How does a served verifier bear a thousand clients at once, and what dies under them?
 
     python -m benchmarks.serving MODEL [--at-once 1000] [--replicas 2] [--set KEY=VALUE]
+        [--rounds quiet,replica,clients]
     python -m benchmarks.serving tests.scripted_verifier:verifier \
         --set models.verifier.kind=scripted
 
-Starts `stepmill serve` as a process and sends it, each time, `--at-once` requests at the same time:
+Starts `stepmill serve` as a process and sends it, each time, `--at-once` requests at the same time.
+The first round is always `quiet`; `--rounds` names the others:
 
     quiet      nothing happens
     replica    one replica is killed with SIGKILL while they are at work
@@ -113,17 +115,25 @@ def rounds(server: Served, proxy: EngineProxy, asked: argparse.Namespace) -> Ite
 
     (executor,) = server.pids("CodeExecutor")
     yield done("quiet", partial(ask_at_once, server.url, TOKEN, questions))
-    victim = server.pids(":Replica")[0]
-    yield done("replica", during(partial(os.kill, victim, signal.SIGKILL)))
-    yield done("boxes", during(partial(kill_boxes, executor)))
-    yield done("engine", during(proxy.cut))
-    proxy.join()
-    leaving = frozenset(range(0, asked.at_once, 2))
-    yield done("clients", partial(ask_at_once, server.url, TOKEN, questions, leaving))
-    gone = asyncio.run(metrics(server.url, TOKEN))[GONE]
-    print(f"clients that went away, as the server counted them: {gone:.0f}", file=sys.stderr)
+    if "replica" in asked.rounds:
+        victim = server.pids(":Replica")[0]
+        yield done("replica", during(partial(os.kill, victim, signal.SIGKILL)))
+    if "boxes" in asked.rounds:
+        yield done("boxes", during(partial(kill_boxes, executor)))
+    if "engine" in asked.rounds:
+        yield done("engine", during(proxy.cut))
+        proxy.join()
+    if "clients" in asked.rounds:
+        leaving = frozenset(range(0, asked.at_once, 2))
+        yield done("clients", partial(ask_at_once, server.url, TOKEN, questions, leaving))
+        gone = asyncio.run(metrics(server.url, TOKEN))[GONE]
+        print(f"clients that went away, as the server counted them: {gone:.0f}", file=sys.stderr)
     family = server.family()
-    yield done("stop", during(partial(server.process.send_signal, signal.SIGTERM)))
+    stop = partial(server.process.send_signal, signal.SIGTERM)
+    if "stop" in asked.rounds:
+        yield done("stop", during(stop))
+    else:
+        stop()
     code = server.process.wait(300)
     psutil.wait_procs(family, timeout=30)
     left = [each for each in family if each.is_running()]
@@ -137,9 +147,11 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--at-once", type=int, default=1000)
     parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--rounds", default="replica,boxes,engine,clients,stop")
     parser.add_argument("--tolerance", type=float, default=0.0)
     parser.add_argument("--set", action="append", default=[], help="as stepmill serve takes it")
     asked = parser.parse_args()
+    asked.rounds = frozenset(asked.rounds.split(","))
     if Path(asked.model).is_dir():
         asked.model = str(Path(asked.model).resolve())
     with tempfile.TemporaryDirectory() as folder, engine_proxy() as proxy:

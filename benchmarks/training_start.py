@@ -133,7 +133,9 @@ def started(url: str) -> dict[str, Any]:
     before = memory()
     with tempfile.TemporaryDirectory() as folder:
         began, busy = time.perf_counter(), time.process_time()
-        corpus = source.load(tokenizer, MOST_TOKENS, Path(folder), Place())
+        tokens = source.tokens(tokenizer, MOST_TOKENS)
+        assert tokens.missing() is None
+        corpus = tokens.corpus(Path(folder), Place())
         plan = StepPlan(corpus.train.lengths, LearningSettings(batch=BATCH), 16384)
         share = plan.share(0, 0, 1)
         corpus.train.bring(member for batch in share for member in batch)

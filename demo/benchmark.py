@@ -5,9 +5,13 @@
     FOLDER/processbench/{easy,medium,hard}.jsonl   one response each, half of them with a wrong step
     FOLDER/bon.jsonl                               several responses to every problem
     FOLDER/refine.jsonl                            two of them each, for refinement
+    FOLDER/kinds/KIND.jsonl                        with --per-kind N: N responses for each kind of
+                                                   error, half of them with one such error
     FOLDER/problems.jsonl                          the problems, with answers
 
-The responses are the demo policy's own; which step of one is wrong is said by `demo.check`.
+The responses are the demo policy's own, but for those below `kinds/`: right solutions of the
+world's writer, into half of which `workflows.injecting` put an error. Which step of one is wrong is
+said by `demo.check`.
 
 Invariant: no problem was ever trained on (all are of the held-out split) or stands in the demo's
 run (`DEMO_RUN`) or in a file named with `--exclude`; the problems of `bon.jsonl` are none of
@@ -31,9 +35,12 @@ from actors.engines.opening import open_engine
 from demo import check, world
 from demo.families import LEVELS
 from demo.problem import Problem
+from demo.solutions import Habits, write
 from storage.errors import StepmillError
 from storage.seeds import request_seed
 from workflows.formats import prompts, steps
+from workflows.injecting.errors import drawn
+from workflows.settings.injecting import KINDS
 
 POLICY = Path(__file__).parent / "models" / "policy"
 SUBSETS: Mapping[str, tuple[int, ...]] = {"easy": (1, 2), "medium": (3,), "hard": (4, 5)}
@@ -44,6 +51,8 @@ SAMPLES = 8
 """Responses per problem; ProcessBench's part takes one of them, best-of-N all."""
 REFINED = 2
 """Responses per problem of best-of-N that are refined."""
+WRITER = Habits(check=0.06, swap=0.15)
+"""Who writes the solutions of `kinds/`: without slips."""
 SPARE = 2
 """Drawn beyond these, in place of solutions with an empty step."""
 
@@ -122,12 +131,32 @@ def balanced(drawn: Sequence[Sequence[Sampled]], each: int, rng: random.Random) 
     return [one for pair in zip(chosen[True], chosen[False], strict=True) for one in pair]
 
 
-def processbench_row(subset: str, number: int, one: Sampled) -> dict[str, object]:
+def of_kind(kind: str, count: int, seed: int, taken: set[str]) -> list[Sampled]:
+    """`count` solutions, each of another problem, every second one with an error of a kind."""
+    found: list[Sampled] = []
+    rng = random.Random(f"{seed}/{kind}")
+    for problem in fresh_problems(20 * count, seed, LEVELS, taken):
+        path = write(problem, WRITER, rng).steps
+        if len(found) % 2 == 0:
+            errors = drawn(problem.text, path, [kind], rng)
+            whole = ((*e.before, e.wrong, *e.behind) for e in errors if e.behind is not None)
+            wrong = (one for one in whole if check.boxed(one[-1]) != check.boxed(path[-1]))
+            path = next(wrong, ())
+        if path:
+            found.append(truth(problem, steps.join(path)))
+        if len(found) == count:
+            return found
+    raise ValueError(f"the problems give no {count} solutions with errors of kind {kind}")
+
+
+def processbench_row(
+    subset: str, number: int, one: Sampled, generator: str = "demo-policy"
+) -> dict[str, object]:
     """One line of ProcessBench's format (0-based label, -1: no wrong step)."""
     return {
         "id": f"{subset}-{number}",
         "problem_id": one.problem.problem_id,
-        "generator": "demo-policy",
+        "generator": generator,
         "problem": one.problem.text,
         "steps": list(one.steps),
         "final_answer_correct": one.correct,
@@ -149,7 +178,13 @@ def bon_row(number: int, one: Sampled) -> dict[str, object]:
 
 
 async def make(
-    out: Path, policy: Path, per_subset: int, bon_problems: int, seed: int, taken: set[str]
+    out: Path,
+    policy: Path,
+    per_subset: int,
+    bon_problems: int,
+    seed: int,
+    taken: set[str],
+    per_kind: int = 0,
 ) -> dict[str, int]:
     """Write the benchmark; returns rows per file."""
     engine = await open_engine(EngineSettings(model=str(policy), max_in_flight=256))
@@ -174,6 +209,12 @@ async def make(
         asked += problems
     finally:
         await engine.close()
+    for number, kind in enumerate(KINDS if per_kind else ()):
+        cases = of_kind(kind, per_kind, seed + len(SUBSETS) + 1 + number, taken)
+        files[f"kinds/{kind}.jsonl"] = [
+            processbench_row(kind, at, one, "demo-writer") for at, one in enumerate(cases)
+        ]
+        asked += [one.problem for one in cases]
     files["problems.jsonl"] = [dict(world.row(problem)) for problem in asked]
     for name, rows in files.items():
         file = out / name
@@ -200,6 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--policy", type=Path, default=POLICY)
     parser.add_argument("--per-subset", type=int, default=64, help="responses per subset (even)")
     parser.add_argument("--bon-problems", type=int, default=48, help="problems of best-of-N")
+    parser.add_argument(
+        "--per-kind", type=int, default=0, help="responses per kind of error (even)"
+    )
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument(
         "--exclude", type=Path, nargs="*", default=[], help="files of problems to stay away from"
@@ -214,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 chosen.bon_problems,
                 chosen.seed,
                 taken_texts(chosen.exclude),
+                chosen.per_kind,
             )
         )
     except (OSError, ValueError, KeyError, StepmillError) as error:

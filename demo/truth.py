@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from pathlib import Path as File
 from typing import Any
 
@@ -24,10 +25,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo import check, world
+from demo.problem import Problem
 from storage.objects.opening import open_store
+from storage.rows.kinds import GROUNDED, TREE, unfolding
+from storage.rows.tree_chains import grounded_chains
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from storage.runs.scan import scan
+from workflows.formats.steps import header, read
 from workflows.labels.scores import Scores
 from workflows.runs.reading import store_url
 
@@ -62,17 +67,27 @@ def measure(run: Run) -> Worth:
 def true_first_errors(run: Run) -> dict[str, int | None]:
     """path_id -> index of its first wrong step, for every path that may have labels.
 
-    A tree's paths go from its root to its leaves; their steps are edges of one or more steps.
+    A tree's paths go from its root to its leaves; their steps are edges of one or more steps, or
+    end inside of a step where tokens were halved. Where errors were put into solutions, the truth
+    is about what was made of them.
     """
-    if "search" not in run.spec.stages:
+    kind = unfolding(run.spec.stages)
+    if kind is GROUNDED:
+        shards = range(run.spec.plan.shards)
+        grown = [node for shard in shards for node in run.read_rows(GROUNDED, shard)]
+        chains = grounded_chains(grown).items()
+        return _found(
+            (name, chain[0].problem_id, [node.step for node in chain]) for name, chain in chains
+        )
+    if kind is not None and kind is not TREE:
+        rows = scan(run, kind.stage).select("path_id", "problem_id", "steps").collect().iter_rows()
+        return _found(rows)
+    if TREE.stage not in run.spec.stages:
         selected = scan(run, "sample").filter("selected")
-        rows = selected.select("path_id", "problem_id", "steps").collect().iter_rows()
-        return {
-            path_id: check.first_error(world.problem(problem_id), steps)
-            for path_id, problem_id, steps in rows
-        }
+        return _found(selected.select("path_id", "problem_id", "steps").collect().iter_rows())
     columns = ("node_id", "parent_id", "problem_id", "steps", "leaf")
     tree = scan(run, "search").select(columns).collect()
+    by_tokens = run.spec.section("stages")["search"].get("halve") == "tokens"
     nodes = {node["node_id"]: node for node in tree.iter_rows(named=True)}
     found: dict[str, int | None] = {}
     for leaf in (node for node in nodes.values() if node["leaf"]):
@@ -81,11 +96,35 @@ def true_first_errors(run: Run) -> dict[str, int | None]:
         while above is not None:
             edges.insert(0, nodes[above]["steps"])
             above = nodes[above]["parent_id"]
+        problem = world.problem(leaf["problem_id"])
+        if by_tokens:
+            found[leaf["node_id"]] = _edge_by_tokens(problem, ["".join(edge) for edge in edges[1:]])
+            continue
         edge_of = [place for place, edge in enumerate(edges[1:]) for _ in edge]  # the root has none
         steps = [step for edge in edges for step in edge]
-        first = check.first_error(world.problem(leaf["problem_id"]), steps)
+        first = check.first_error(problem, steps)
         found[leaf["node_id"]] = None if first is None else edge_of[first]
     return found
+
+
+def _found(rows: Iterable[Any]) -> dict[str, int | None]:
+    return {
+        path_id: check.first_error(world.problem(problem_id), steps)
+        for path_id, problem_id, steps in rows
+    }
+
+
+def _edge_by_tokens(problem: Problem, edges: Sequence[str]) -> int | None:
+    """The edge in which the first wrong step ends, of edges that may end inside of a step."""
+    opened = header(1).rstrip()
+    solution = read(opened + "".join(edges))
+    first = check.first_error(problem, solution.steps)
+    if first is None:
+        return None
+    ends = [*solution.starts[1:], len(opened) + sum(map(len, edges))]
+    reached = accumulate(map(len, edges), initial=len(opened))
+    written = len((opened + "".join(edges))[: ends[first]].rstrip())
+    return next(place for place, end in enumerate(islice(reached, 1, None)) if end >= written)
 
 
 def first_errors(run: Run) -> Iterator[dict[str, str | int]]:

@@ -25,6 +25,7 @@ from workflows.runs.settling import (
 )
 from workflows.serving.settings import ServeSettings
 from workflows.settings.solving import SolveSettings
+from workflows.stages import GROUPS, OURS
 from workflows.training.settings import TrainConfig
 
 INTRODUCTION = """\
@@ -77,6 +78,12 @@ def page() -> str:
             ("solve.", SolveSettings), ("serve.", ServeSettings),
         )
     )  # fmt: skip
+    build += "".join(
+        line
+        for name, stage in OURS.items()
+        if stage.settings and name not in GROUPS
+        for line in _section(f"stages.{name}.", stage.settings)
+    )
     scoring = SCORING.format(
         usual=USUAL_TOKENS["verifier"],
         most=IN_FLIGHT,

@@ -56,6 +56,7 @@ from workflows.builds.run import build, build_async, derive, derive_async
 from workflows.evaluation.run import Evaluated, Evaluation, Verifier, evaluate, evaluate_async
 from workflows.formats.rationale import paragraphs as read_rationale
 from workflows.formats.steps import split as split_steps
+from workflows.judging.agreement import agree
 from workflows.labels.values import label
 from workflows.looking.download import download, download_async
 from workflows.looking.fates import Why
@@ -72,7 +73,6 @@ from workflows.scoring.settings import ScoreConfig
 from workflows.solving.asking import config_of as solve_config
 from workflows.solving.run import solve, solve_async, solved
 from workflows.solving.settings import SolveConfig
-from workflows.stages.consensus import agree
 from workflows.training.run import Trained, train, train_async
 from workflows.training.settings import TrainConfig
 

@@ -8,7 +8,8 @@ A configuration needs a model for exactly the roles of its road.
 
 Invariant: a stage reads only stages before it. Shard i of a stage is made from shard i of those. A
 committed shard therefore moves on at once, with any number of workers. The items that enter a stage
-are those that the stage before it lets through, even if it doesn't read their rows.
+are those that the stage before it lets through, even if it doesn't read their rows. A stage that
+reads sampled paths reads them as the stages before it have altered them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Literal
 
 from storage.errors import ConfigurationError
 from storage.rows.accounting import unread_by
-from storage.rows.kinds import PROBLEMS
+from storage.rows.kinds import ALTERED, PATHS, PROBLEMS
 
 Role = Literal[
     "policy", "completer", "prover", "rationale", "verifier", "generator", "judge", "cpu"
@@ -89,7 +90,8 @@ def checked_road(names: Sequence[str], known: Mapping[str, StageSpec]) -> tuple[
                 f"`stages.road`: {name!r} needs one of {', '.join(stage.one_of)} before it, "
                 f"and has {', '.join(given) or 'none'}"
             )
-        reads = tuple(part for part in stage.reads if part in before)
+        altered = [kind.stage for kind in ALTERED if PATHS.stage in stage.reads]
+        reads = tuple(part for part in (*stage.reads, *altered) if part in before)
         road.append(replace(stage, reads=reads, unread=unread_by(reads, before)))
         before.append(name)
     return tuple(road)

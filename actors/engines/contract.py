@@ -127,6 +127,9 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] = ()
     rewound: int = 0
     """Characters at the end of the prefill that `text` replaces (`actors.engines.healing`)."""
+    thought: str | None = None
+    """What the model thought, kept apart from `text` by a chat server ("": nothing); None: the
+    engine keeps nothing apart, and thoughts stand in `text`."""
 
     def after(self, prefill: str) -> str:
         """The whole text of the assistant, as it was written."""

@@ -68,6 +68,8 @@ class Healed:
     def __init__(self, engine: Engine, uncut: Uncut) -> None:
         self._engine = engine
         self._uncut = uncut
+        self.spell: Spell | None = getattr(engine, "spell", None)
+        """The engine's tokenizer, where it has one."""
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Continue `chat`. Raises as `Engine.generate` says."""

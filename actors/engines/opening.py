@@ -6,10 +6,8 @@ without vLLM can use an endpoint, and tests need neither.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from actors.engines.contract import Engine, EngineSettings
 from actors.engines.healing import Healed, uncut_by
@@ -17,8 +15,10 @@ from actors.engines.reading import Reader, ScriptedReader
 from actors.engines.scripted import ScriptedEngine
 from actors.engines.served.capabilities import Need, lacking
 from storage.errors import ConfigurationError
+from storage.imported import imported
 
 NOTHING: Mapping[str, Sequence[Need]] = MappingProxyType({})
+MODEL = "a scripted engine's model"
 KINDS = ("vllm", "endpoint", "chat", "scripted")
 
 
@@ -52,7 +52,7 @@ async def open_engine(
             raise ConfigurationError(said)
         return Healed(chat, chat.uncut) if heal else chat
     if settings.kind == "scripted":
-        return ScriptedEngine(_script(settings.model), settings)
+        return ScriptedEngine(imported(settings.model, MODEL), settings)
     raise ConfigurationError(f"engine kind {settings.kind!r}: choose one of {', '.join(KINDS)}")
 
 
@@ -67,20 +67,7 @@ async def open_reader(settings: EngineSettings, reference: EngineSettings | None
 
         return await open_vllm_reader(settings, reference)
     if settings.kind == "scripted":
-        return ScriptedReader(_script(settings.model))
+        return ScriptedReader(imported(settings.model, MODEL))
     raise ConfigurationError(
         f"a model that reads can't be asked as `kind: {settings.kind}`: take `kind: vllm`"
     )
-
-
-def _script(name: str) -> Any:
-    module, _, function = name.partition(":")
-    try:
-        script = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(
-            f"a scripted engine's model is written as package.module:function, not {name!r}"
-        ) from error
-    if not callable(script):
-        raise ConfigurationError(f"{name} is no function")
-    return script

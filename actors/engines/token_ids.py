@@ -107,7 +107,7 @@ def _keeps_paragraphs_apart(tokenizer: Any) -> bool:
     """Whether a tokenizer, before it looks for tokens, cuts a text where paragraphs meet, and each
     of them as it would alone.
     """
-    fast = getattr(tokenizer, "backend_tokenizer", None)
+    fast: Any = getattr(tokenizer, "backend_tokenizer", None)
     cutter = getattr(fast, "pre_tokenizer", None)
     if cutter is None or type(fast.normalizer).__name__ not in ("NoneType", "NFC"):
         return False

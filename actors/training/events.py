@@ -26,7 +26,7 @@ class Event:
     """Something that a person wants to see."""
 
     kind: str
-    """`tokenised`, `prepared`, `fetching`, `fetched`, `continued`, `skipped`, `update`, `held_out`,
+    """`prepared`, `fetching`, `fetched`, `continued`, `skipped`, `update`, `held_out`,
     `storing`, `checkpoint`, `finished`; of the wrapper around it `refused`."""
     step: int = 0
     """Updates made."""

@@ -1,7 +1,7 @@
 """One worker's training, from the base model to the finished one; no Ray in it.
 
-The workers make what tokens are missing, continue from the newest whole checkpoint and work on to
-the end. The first worker says what happens and commits.
+The workers read tokens that were made before, continue from the newest whole checkpoint and work on
+to the end. The first worker says what happens and commits.
 
 Invariant: what is trained follows from the job alone, never from the place; a worker may be killed
 at any moment and another in its place ends at the same model.
@@ -37,8 +37,8 @@ from actors.training.memory import (
 from actors.training.moving import Found, check_room, keep_folder, newest_checkpoint
 from actors.training.settings import RhythmSettings
 from actors.training.together import gathered
+from actors.training.tokens import opened
 from actors.training.trainer import StepTrainer
-from storage.errors import InputError, first_line
 from storage.objects.opening import open_store
 from storage.trainings.training import Training
 
@@ -49,14 +49,14 @@ def train(job: TrainingJob, place: Place, say: Say) -> None:
     tell: Say = say if place.rank == 0 else quiet
     spread, learning = job.settings.spread, job.settings.learning
     base = Path(at_hand(job.base).model)
-    config, tokenizer, most_tokens = _base(job, base)
+    config, tokenizer, most_tokens = opened(base, job.source, job.base.model)
     micro_tokens = max(most_tokens, spread.micro_tokens)
     shape = ModelShape.of(config)
     memory = memory_plan(job.settings, shape, micro_tokens, gpu_memory(place))
     if place.gpu:
         check_host(shape, place.local_workers, host_memory(), memory)
     with process_group(place) as device, scratch_folder(place) as folder:
-        corpus = job.source.load(tokenizer, most_tokens, folder, place, tell)
+        corpus = job.source.tokens(tokenizer, most_tokens).corpus(folder, place)
         plan = StepPlan(corpus.train.lengths, learning, micro_tokens)
         sharded = spread.strategy == "fsdp"
         learner = build(
@@ -110,21 +110,6 @@ def _work(
                 keeper.looked(step, trainer.held_out())
             if not last and step % rhythm.checkpoint == 0:
                 keeper.keep(step, trainer, folder / f"checkpoint-{step}")
-
-
-def _base(job: TrainingJob, folder: Path) -> tuple[Any, Any, int]:
-    """The base's configuration and tokenizer, and the longest conversation."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(
-            f"base model {job.base.model} can't be loaded: {first_line(error)}"
-        ) from error
-    context = int(getattr(config, "max_position_embeddings", 0)) or 1 << 30
-    return config, job.source.tokenizer(tokenizer), job.source.most_tokens(context)
 
 
 @contextlib.contextmanager

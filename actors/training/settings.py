@@ -99,7 +99,9 @@ class SpreadSettings:
     place_patience_s: Annotated[float, Field(gt=0)] = 1800.0
     """How long free GPUs of a cluster are waited for before the training stops (resumable)."""
     failures: Annotated[int, Field(ge=0)] = 3
-    """Times that a lost worker is replaced before the training stops, resumable."""
+    """Times that a lost worker, or a lost task that makes tokens, is replaced before the training
+    stops, resumable.
+    """
     ray_address: str | None = None
     """Ray cluster to join; None: $RAY_ADDRESS, or a private one on this machine."""
 

@@ -14,6 +14,7 @@ from actors.engines.contract import EngineSettings
 from actors.engines.scripted import Latency, ScriptedEngine
 from actors.workers.contract import Processor
 from actors.workers.worker import Shares
+from benchmarks.charges import ROW_S, ChargedEngine, Charges
 from benchmarks.counting_store import working_at
 from benchmarks.paper_world import IN_FLIGHT, SCRIPTS, WORD
 from benchmarks.virtual_time import MeteredClock, Seconds, TimedSandbox
@@ -46,12 +47,16 @@ class Took(NamedTuple):
 class EngineCluster(LocalCluster):
     """Workers around metered engines, which take their time to load."""
 
-    def __init__(self, run: Run, config: BuildConfig) -> None:
+    def __init__(self, run: Run, config: BuildConfig, free: bool = False) -> None:
+        """`free`: nothing is charged but what engines and code take (`benchmarks.charges`)."""
         super().__init__(run, self._stages)
-        self._config = config
+        self._config, self._free = config, free
         self._maker = StageMaker(config, run.name)
         self._clocks: dict[int, MeteredClock] = {}
         self._made: MeteredClock | None = None
+        self._opening = Charges(free)
+        self._charges: dict[int, Charges] = {}
+        self._all_charges: list[Charges] = []
         self._gone = Seconds()
         """Of engines that were closed."""
         self._shares: defaultdict[int, Shares] = defaultdict(Shares)
@@ -59,19 +64,23 @@ class EngineCluster(LocalCluster):
         """Stage -> what each shard took."""
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
+        self._opening = charges = Charges(self._free)
         if role == "cpu":
             return self._maker.pure()
         self._made = clock = MeteredClock(GPUS[role], IN_FLIGHT[role])
         latency = Latency(0.02, 2e-5, WORD * IN_FLIGHT[role] / RATE[role])
         settings: EngineSettings = self._config.engine(role)
         engine = ScriptedEngine(SCRIPTS[role], settings, latency=latency, clock=clock)
-        return self._maker.around(role, engine, TimedSandbox(SESSIONS, SLOTS, BLOCK_S))
+        charged = ChargedEngine(engine, charges)
+        return self._maker.around(role, charged, TimedSandbox(SESSIONS, SLOTS, BLOCK_S))
 
     async def open(self, worker: int, role: str) -> None:
         """Load a model."""
         if role in GPUS:
             await asyncio.sleep(LOAD_S)
         await super().open(worker, role)
+        self._charges[worker] = self._opening
+        self._all_charges.append(self._opening)
         if self._made is not None:
             self._clocks[worker], self._made = self._made, None
 
@@ -81,7 +90,11 @@ class EngineCluster(LocalCluster):
         mark = shares.enter(now())
         working_at.set(stage)
         try:
+            charges = self._charges[worker]
             receipt = await super().run(worker, stage, shard)
+            await charges.reads(receipt.bytes)
+            await charges.core(2 * ROW_S * receipt.rows)
+            await charges.commits(receipt.bytes)
             took = Took(shares.since(mark, now()), receipt.rows, receipt.bytes, receipt.counts)
             self.took.setdefault(stage, []).append(took)
         finally:
@@ -93,6 +106,11 @@ class EngineCluster(LocalCluster):
         await super().close(worker)
         if clock := self._clocks.pop(worker, None):
             self._gone += clock.seconds()
+
+    @property
+    def core_s(self) -> float:
+        """Charged to the interpreters of all workers."""
+        return sum(charges.core_s for charges in self._all_charges)
 
     def seconds(self) -> Seconds:
         """Of all engines so far."""

@@ -1,6 +1,7 @@
 """The paper's whole build with scripted engines, in virtual time; and its receipts in real time.
 
     python -m benchmarks.scale [--problems FILE] [--limit N] [--gpus 32] [--costs FILE]
+    python -m benchmarks.scale --only receipts --limit 1600 --server ceph --rows-of demo
 
 Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
 
@@ -10,12 +11,15 @@ Two builds of 7,500 problems, up to 2,048 paths each, K of 128, 64 and 32:
              its sequences in flight an engine makes the tokens published for an H100 (6,443 a
              second for an 8B model, 2,078 for a 32B one, on four GPUs). Code runs in one
              executor for each engine that writes it, as in `ray_cluster.yaml`, for half a second a
-             block; as many sessions and slots as `configs/genprm.yaml` has.
+             block; as many sessions and slots as `configs/genprm.yaml` has. Each worker's one
+             interpreter is charged for requests, answers and rows, each shard for the store
+             (`benchmarks.charges`); `--free`: neither, as if only engines took time.
              `--costs` keeps what every shard took, for `benchmarks.scale_by_shard`.
              `at work`: the share of the engines' places that hold a sequence, over the GPU seconds
              of loaded engines, outside start and drain.
-  receipts   the driver and its schedule in real time over a store in a local folder; the workers
-             commit empty shards at once, so that what is left is driver and store.
+  receipts   the driver and its schedule in real time over a store in a local folder, or an S3
+             server (`--server ceph`); the workers commit empty shards at once, or those of a
+             finished run (`--rows-of`), so that what is left is driver, encoding and store.
              Receipts a second, and resident memory of the driver's process at each tenth.
 
 The start ends with the first committed export. The drain begins when the last shard is given to a
@@ -32,15 +36,18 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from benchmarks import paper_world
 from benchmarks.counting_store import CountingStore
+from benchmarks.demo_cluster import s3_server
 from benchmarks.engine_cluster import GPUS, RATE, EngineCluster
 from benchmarks.paper_world import IN_FLIGHT, WORD
 from benchmarks.virtual_time import Seconds
@@ -48,6 +55,7 @@ from launch.config import validate
 from storage.objects.opening import open_store
 from storage.rows.kinds import stage_rows
 from storage.runs.commits import Receipt
+from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from tests.support.virtual_time import run_virtually
 from workflows.builds.configuration import BuildConfig
@@ -135,7 +143,7 @@ def memory_mb() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def virtual(config: BuildConfig, gpus: int, costs: Path | None = None) -> None:
+def virtual(config: BuildConfig, gpus: int, costs: Path | None = None, free: bool = False) -> None:
     """Build everything in virtual time, and say how the engines did."""
     store = CountingStore(open_store(config.store))
     run = start_run(config, store, None)
@@ -144,7 +152,7 @@ def virtual(config: BuildConfig, gpus: int, costs: Path | None = None) -> None:
 
     async def build() -> tuple[Watched, float, Seconds, int, EngineCluster]:
         clock = asyncio.get_running_loop().time
-        cluster = EngineCluster(run, config)
+        cluster = EngineCluster(run, config, free)
         seen = Watched(cluster, run.spec.plan.shards)
         roles: Mapping[str, RolePlan] = {
             role: RolePlan(
@@ -190,6 +198,7 @@ def virtual(config: BuildConfig, gpus: int, costs: Path | None = None) -> None:
         f"{sum(seen.tokens.values()) / 1e9:.2f} billion tokens: {100 * full / whole.loaded:.0f} % "
         f"of what full engines would have made in all of those hours"
     )
+    print(f"charged to workers' interpreters: {cluster.core_s:,.0f} core seconds")
     print(f"memory of driver, engines and workers together, MB: {said(seen.memory)}")
     print("requests per shard: " + ", ".join(f"{kind} {n:.1f}" for kind, n in asked.items()))
     print("kB of rows read per shard: " + ", ".join(f"{s} {n / 1e3:.1f}" for s, n in read.items()))
@@ -205,9 +214,11 @@ def said(memory: list[float]) -> str:
 
 @dataclass
 class Publishers:
-    """Workers that commit an empty shard at once: what is left is the store and the driver."""
+    """Workers that commit a shard at once: what is left is the store and the driver."""
 
     own_run: Run
+    rows: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
+    """Stage -> rows of some shards, which are committed in turn; none: empty shards."""
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS))
     won: int = 0
     memory: list[float] = field(default_factory=lambda: [memory_mb()])
@@ -217,7 +228,8 @@ class Publishers:
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Publish."""
-        publish = partial(self.own_run.publish, stage_rows(stage), shard, [])
+        rows = given[shard % len(given)] if (given := self.rows.get(stage)) else []
+        publish = partial(self.own_run.publish, stage_rows(stage), shard, rows)
         receipt = await asyncio.get_running_loop().run_in_executor(self.threads, publish)
         self.won += receipt.won
         if self.won * 10 >= len(self.memory) * self.own_run.spec.plan.shards * len(ROAD):
@@ -230,11 +242,21 @@ class Publishers:
         """Nothing to release."""
 
 
-def receipts(config: BuildConfig) -> None:
+def rows_by_stage(run: Run) -> dict[str, list[list[Any]]]:
+    """Stage -> the rows of each shard of a finished run."""
+    shards = range(run.spec.plan.shards)
+    return {
+        stage: [run.read_rows(stage_rows(stage), shard) for shard in shards]
+        for stage in STAGE_NAMES
+        if stage in run.spec.stages
+    }
+
+
+def receipts(config: BuildConfig, rows: Mapping[str, Sequence[Sequence[Any]]]) -> None:
     """Publish every (stage, shard) as many at once as workers would, and say how fast."""
     run = start_run(config, open_store(config.store), None)
     shards = run.spec.plan.shards
-    cluster = Publishers(run)
+    cluster = Publishers(run, rows)
     roles = {str(stage.role): RolePlan(slots=0, parallel=8, most=WRITERS // 8) for stage in ROAD}
     schedule = Schedule(ROAD, shards, {}, roles, slots=0, window=256)
     started, cpu = time.perf_counter(), time.process_time()
@@ -258,19 +280,30 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=None, help="where the stores lie meanwhile")
     parser.add_argument("--only", choices=["virtual", "receipts"])
+    parser.add_argument("--free", action="store_true", help="charge engines and code alone")
+    parser.add_argument("--server", choices=["ceph", "ministack"], help="for the receipts")
+    parser.add_argument("--rows-of", help="finished run with stages of the same names")
+    parser.add_argument("--store", default=DEFAULT_STORE, help="of the run of --rows-of")
     parser.add_argument("--costs", type=Path, default=None, help="file for what shards took")
     arguments = parser.parse_args()
     texts = texts_of(arguments.problems, arguments.limit)
+    given = {}
+    if arguments.rows_of:
+        given = rows_by_stage(Run.open(open_store(arguments.store), arguments.rows_of))
     for name in ("receipts", "virtual"):
-        if arguments.only in (None, name):
-            with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-                config = configuration(
-                    Path(folder), texts, arguments.shard_size, arguments.parallel
-                )
-                if name == "receipts":
-                    receipts(config)
-                else:
-                    virtual(config, arguments.gpus, arguments.costs)
+        if arguments.only not in (None, name):
+            continue
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder, ExitStack() as held:
+            config = configuration(Path(folder), texts, arguments.shard_size, arguments.parallel)
+            if name == "virtual":
+                virtual(config, arguments.gpus, arguments.costs, arguments.free)
+                continue
+            if arguments.server:
+                server = s3_server(arguments.server, Path(folder) / "s3")
+                server.start()
+                held.callback(server.stop)
+                config = replace(config, store=server.url("scale"))
+            receipts(config, given)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,10 @@ WORLDS: Mapping[str, tuple[str, ...]] = {
 SPOKEN = ("genprm", "cot", "direct", "discriminative")
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "genprm": (*SPOKEN, "code", "orm", "counts", "pairs"),
-    "qwen_consensus": (*SPOKEN, "code", "counts"),
+    "qwen_consensus": (*SPOKEN, "counts"),
+    "thinkprm": (*SPOKEN, "verifications"),
     "groundedprm": (*SPOKEN, "code"),
+    "injected": (*SPOKEN, "code"),
     "fover": ("genprm", "last_step_balanced"),
     "int": ("intervention",),
     "math_shepherd_hard": ("genprm", "discriminative", "counts"),

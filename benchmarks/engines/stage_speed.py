@@ -14,7 +14,8 @@ else the machine does changes little. Texts have the length of real ones (`bench
   drain    seconds of the whole engine that the stage's last requests leave empty; and raw's
 
 Code takes a fixed time (`--block`, in seconds). With `--real` time is the clock's and code runs in
-the sandbox; what plays the GPU then costs time too.
+the sandbox; what plays the GPU then costs time too. With `--profile` the share of each package in
+the thread's own time is printed, and its dearest functions; the figures beside it are then too low.
 
 Not in it: the cost of prompts, the KV cache's size, Ray's calls.
 """
@@ -23,11 +24,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import json
+import pstats
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -53,6 +58,7 @@ from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 
 TARGET = 0.95
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,8 @@ class Bench:
             at = [spec.name for spec in self.config.road].index(self.stage)
             busy, began = worked(), now()
             cluster = LocalCluster(run, stages, road=self.config.road)
-            await self._driven(cluster, run, watched, at + 1)
+            with profiled(self.stage) if self.arguments.profile else nullcontext():
+                await self._driven(cluster, run, watched, at + 1)
             seconds, busy = now() - began, worked() - busy
         steps_ = engine.core.steps
         full = next(
@@ -252,6 +259,34 @@ def lost(done: Any, begin: float, end: float, rate: float) -> float:
     return (end - begin) * (1 - done.rate(begin, end) / rate) if end > begin else 0.0
 
 
+@contextmanager
+def profiled(stage: str) -> Iterator[None]:
+    """Print where the thread's own time went: by package, and its dearest functions."""
+    profile = cProfile.Profile(time.thread_time)
+    with profile:
+        yield
+    rows = [
+        (own, calls, *where) for where, (_, calls, own, *_) in pstats.Stats(profile).stats.items()
+    ]
+    whole, packages = sum(own for own, *_ in rows), Counter[str]()
+    for own, _, file, *_ in rows:
+        packages[package(file)] += own
+    print(f"{stage}: {whole:.1f} s profiled", file=sys.stderr)
+    for name, own in packages.most_common(12):
+        print(f"  {own / whole:6.1%} {name}", file=sys.stderr)
+    for own, calls, file, line, function in sorted(rows, reverse=True)[:25]:
+        print(f"  {own / whole:6.1%} {calls:9} {package(file)} {Path(file).name}:{line} {function}",
+              file=sys.stderr)  # fmt: skip
+
+
+def package(file: str) -> str:
+    """The package, or our folder, that a function's file is of."""
+    if file.startswith(str(ROOT)):
+        return "/".join(Path(file).relative_to(ROOT).parts[:2])
+    after = file.rpartition("site-packages/")[2] if "site-packages/" in file else ""
+    return after.split("/")[0] or ("Python" if file.endswith(".py") else "built in")
+
+
 def table(found: list[Figures]) -> str:
     """For people, as Markdown."""
     names = [field.name for field in fields(Figures)]
@@ -284,6 +319,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--sessions", type=int, default=0, help="of code; 0: as by default")
     options.add_argument("--slots", type=int, default=16, help="blocks of code at once")
     options.add_argument("--block", type=float, default=0.1, help="seconds of a block")
+    options.add_argument("--profile", action="store_true", help="where the thread's time goes")
     options.add_argument("--real", action="store_true", help="the clock's time, the real sandbox")
     return options
 

@@ -21,6 +21,7 @@ from actors.engines.admission import together
 from actors.machines.machine import look
 from actors.training.events import Event, Place
 from actors.training.loop import train
+from actors.training.tokens import make_here, tokens_of
 from benchmarks.loop import ROOT
 from launch.config import load_training
 from storage.errors import ItemError
@@ -45,6 +46,10 @@ class Variant:
     title: str
     kind: str
     head: Mapping[str, Any] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+    """What it learns from; empty: the run of the configuration."""
+    as_much_as: tuple[str, ...] = ()
+    """The runs whose solutions say how many it sees in all; empty: its own."""
 
 
 VARIANTS = (
@@ -90,7 +95,7 @@ def configured(part: Part) -> TrainConfig:
     """The training's configuration, but for its epochs."""
     config = load_training(
         TRAINING, kind=part.variant.kind, name=part.name, store=part.store,
-        head=dict(part.variant.head),
+        head=dict(part.variant.head), runs=part.variant.runs or None,
     )  # fmt: skip
     learning = replace(config.learning, seed=part.seed)
     rhythm = replace(config.rhythm, evaluate=100, checkpoint=50)
@@ -99,13 +104,9 @@ def configured(part: Part) -> TrainConfig:
 
 def rows_of(config: TrainConfig) -> int:
     """Number of solutions that a configuration trains on."""
-    from transformers import AutoTokenizer
-
-    source = source_of(config)
-    tokenizer = source.tokenizer(AutoTokenizer.from_pretrained(config.base))
+    tokens = make_here(tokens_of(config.base_model, source_of(config)))
     with tempfile.TemporaryDirectory() as folder:
-        made = source.load(tokenizer, source.most_tokens(2048), Path(folder), Place())
-        return len(made.train)
+        return len(tokens.corpus(Path(folder), Place()).train)
 
 
 def trained(part: Part) -> Path:
@@ -114,13 +115,18 @@ def trained(part: Part) -> Path:
 
     torch.set_num_threads(1)  # two slow each other down on so small a model
     config = configured(part)
-    seen = part.epochs * rows_of(replace(config, kind="discriminative", name="rows"))
+    counted = replace(config, kind="discriminative", name="rows")
+    if part.variant.as_much_as:
+        counted = replace(counted, run=None, runs=part.variant.as_much_as)
+    seen = part.epochs * rows_of(counted)
     epochs = round(seen / rows_of(config), 6)
     config = replace(config, learning=replace(config.learning, epochs=epochs))
     store = open_store(config.store)
     training = start_training(config, store)
     if training.model() is None:
-        train(job_of(config, training), Place(), lambda event: _say(part, event))
+        job = job_of(config, training)
+        make_here(tokens_of(job.base, job.source))
+        train(job, Place(), lambda event: _say(part, event))
     model = part.folder / "model"
     write_out(training, training.model(), model)
     return model

@@ -48,17 +48,15 @@ def worth(
     n: int,
 ) -> Worth:
     """The figures; `bench`: responses with a first error, `choice`: `n` for each problem."""
-    said: dict[str, list[Sequence[float] | None]] = {}
-    for row in rows:
-        said.setdefault(row.response_id, []).append(row.rewards)
+    said = by_response(rows)
     most = max(map(len, said.values()))
     found = {
         (measure.measure, measure.k): measure.value
         for measure in (
-            *measures.processbench_measures(variant, bench, _padded(said, bench, most), most,
+            *measures.processbench_measures(variant, bench, padded(said, bench, most), most,
                                             THRESHOLD),
             *measures.bon_measures(variant, alike_now(choice, AnswerSettings()),
-                                   _padded(said, choice, 1), n, 1),
+                                   padded(said, choice, 1), n, 1),
         )
         if measure.subset == ""
     }  # fmt: skip
@@ -71,7 +69,15 @@ def worth(
     )  # fmt: skip
 
 
-def _padded(
+def by_response(rows: Sequence[Verification]) -> dict[str, list[Sequence[float] | None]]:
+    """Id of a response -> the rewards of its histories."""
+    said: dict[str, list[Sequence[float] | None]] = {}
+    for row in rows:
+        said.setdefault(row.response_id, []).append(row.rewards)
+    return said
+
+
+def padded(
     said: Mapping[str, Sequence[Sequence[float] | None]], asked: Sequence[Response], n: int
 ) -> dict[str, list[Sequence[float] | None]]:
     """The first n histories of each response; None for one without rewards."""

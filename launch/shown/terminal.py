@@ -16,6 +16,7 @@ from actors.training.events import Event
 from launch.exits import head_lost
 from launch.shown.bars import BarColumn
 from launch.shown.progress import BuildProgress
+from launch.shown.tokens_progress import TokensProgress
 from launch.shown.training_progress import TrainingProgress
 from storage.plain_text import printable
 from workflows.runs.listening import Listener
@@ -48,6 +49,12 @@ class Terminal(Listener):
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"{run} from {source}", total=shards)
             yield lambda done, total: bar.update(task, completed=done)
+
+    @contextlib.contextmanager
+    def tokens(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Show one bar with the time that is left."""
+        with TokensProgress(name) as progress, contextlib.redirect_stdout(sys.stderr):
+            yield progress.stored
 
     @contextlib.contextmanager
     def training(self, name: str) -> Iterator[Callable[[Event], None]]:

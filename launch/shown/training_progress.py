@@ -69,11 +69,6 @@ class TrainingProgress:
         """Take note of one thing that happened."""
         values = event.values
         match event.kind:
-            case "tokenised":
-                said = (
-                    f"tokens of {values['name']}: {values['shards']:,} of {values['of']:,} shards"
-                )
-                self._line(f"{said}, made once for all trainings like this one")
             case "prepared":
                 if self._prepared:
                     self._line("a worker was lost: all of them were started again")

@@ -17,8 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from storage.errors import ConfigurationError, first_line
 from storage.rows import records
-from storage.rows.tree_chains import unfolded
-from storage.rows.tree_records import TreeNode
+from storage.rows.tree_chains import grounded, unfolded
+from storage.rows.tree_records import GroundedNode, TreeNode
 from storage.rows.versions import kind_of
 
 Record = TypeVar("Record")
@@ -119,6 +119,38 @@ def _tree_paths(rows: ShardRows) -> ShardRows:
     return rows.but({PATHS: paths, ROLLOUTS: rollouts})
 
 
+def _grounded_leaf(node: GroundedNode) -> str | None:
+    return node.node_id if node.leaf else None
+
+
+def _sampled_grounded(node: GroundedNode) -> str | None:
+    """Id of a leaf that is a sampled path, else None."""
+    return _grounded_leaf(node) if node.node_id.rpartition("#")[2].isdigit() else None
+
+
+def _grounded_paths(rows: ShardRows) -> ShardRows:
+    if not rows[GROUNDED]:
+        return rows
+    paths, written = grounded(rows[PATHS], rows[GROUNDED])
+    return rows.but({PATHS: paths, RATIONALES: written})
+
+
+def _injected_paths(rows: ShardRows) -> ShardRows:
+    """Right solutions with what was made of them; those of which nothing was are not selected."""
+    made = {row.path_id: row for row in (*rows[INJECTED], *rows[MISLED])}
+
+    def path(of: records.Path) -> records.Path:
+        now = made.get(of.path_id)
+        if now is None:
+            return replace(of, selected=False)
+        return replace(
+            of, steps=now.steps, text="\n\n".join(now.steps), answer=now.answer,
+            correct=now.correct,
+        )  # fmt: skip
+
+    return rows.but({PATHS: map(path, rows[PATHS])})
+
+
 PROBLEMS = Rows("problems", records.Problem, of="problem_id")
 GIVEN = Rows("given", records.GivenSolutions, of="problem_id", part="problem")
 PATHS = Rows(
@@ -129,10 +161,15 @@ PATHS = Rows(
     part="problem",
     needed=_selected,
 )
+INJECTED = Rows("inject", records.Injection, part="item", unfold=_injected_paths, only_needed=True)
+MISLED = Rows("mislead", records.Injection, part="item", unfold=_injected_paths, only_needed=True)
+ALTERED = (INJECTED, MISLED)
+"""Rows whose paths later stages read in the place of those of `sample`."""
 ROLLOUTS = Rows(
     "estimate", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True
 )
 PROVED = Rows("prover", records.StateRollouts, key=("path_id", "state", "round"), only_needed=True)
+PITS = Rows("pit", records.FirstPit, only_needed=True)
 TREE = Rows(
     "search",
     TreeNode,
@@ -141,6 +178,16 @@ TREE = Rows(
     made_of=_sampled_leaf,
     on=_leaf,
     unfold=_tree_paths,
+    only_needed=True,
+)
+GROUNDED = Rows(
+    "ground",
+    GroundedNode,
+    of="problem_id",
+    key=("node_id",),
+    made_of=_sampled_grounded,
+    on=_grounded_leaf,
+    unfold=_grounded_paths,
     only_needed=True,
 )
 LABELS = Rows("label", records.PathLabels, only_needed=True)
@@ -153,20 +200,31 @@ RATIONALES = Rows(
     part="item",
     only_needed=True,
 )
+TRANSLATIONS = Rows(
+    "translate",
+    records.Translation,
+    key=("path_id", "attempt"),
+    on=lambda row: row.path_id if row.dropped is None else None,
+    shown=lambda row: row.dropped is None,
+    part="item",
+    only_needed=True,
+)
 FORMALIZED = Rows("formalize", records.Rationale, part="item", only_needed=True)
 JUDGEMENTS = Rows(
     "judge",
     records.Judgement,
-    key=("path_id", "prompt", "sees", "number", "round"),
+    key=("path_id", "prompt", "sees", "number", "round", "steps"),
     part="item",
     only_needed=True,
 )
+REASONS = Rows("metaverify", records.Metaverified, part="item", only_needed=True)
 AGREEMENTS = Rows(
     "consensus",
     records.Agreement,
     on=lambda row: row.path_id if row.kept else None,
     only_needed=True,
 )
+REWRITTEN = Rows("rewrite", records.Rationale, part="item", only_needed=True)
 REPAIRED = Rows("repair", records.Intervention, part="item", only_needed=True)
 RETRIED = Rows(
     "retry",
@@ -196,9 +254,10 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS,
-        AGREEMENTS, REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED,
-        SOLVED,
+        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS,
+        RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN, REPAIRED,
+        RETRIED,
+        EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in
@@ -225,6 +284,12 @@ def stage_rows(stage: str) -> Rows[Any]:
         return OURS[stage]
     rows: Rows[Any] = stage_elsewhere(stage).rows
     return rows
+
+
+def unfolding(stages: Iterable[str]) -> Rows[Any] | None:
+    """The rows of a road whose paths stand in the place of the sampled ones; None: it has none."""
+    ours = (OURS[stage] for stage in stages if stage in OURS)
+    return next((kind for kind in ours if kind.unfold is not None), None)
 
 
 def names_elsewhere() -> list[str]:

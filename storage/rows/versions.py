@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-GOES_ON_FROM = {"rationale": 2}
+GOES_ON_FROM = {"rationale": 2, "example": 2}
 """Kind -> the oldest version of its rows with which a run may go on. Fields added since then do not
 change what later stages make of the rows."""
 

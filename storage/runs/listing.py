@@ -156,12 +156,12 @@ def _state(run: Run, finished: bool) -> tuple[State, str]:
     """The state of a run, and what is to be said of it."""
     if finished:
         return "finished", ""
-    if busy := at_work(run.store, run.name):
+    drivers = drivers_of(run.store, run.name)
+    if busy := at_work(drivers):
         return "at work", ", ".join(busy)
     if reason := stop_reason(run):
         return "stopped", reason
-    left = drivers_of(run.store, run.name)
-    return "unfinished", ", ".join(f"last heard of: {driver.who}" for driver in left)
+    return "unfinished", ", ".join(f"last heard of: {driver.who}" for driver in drivers)
 
 
 def _training(store: ObjectStore, name: str) -> Listed:

@@ -22,7 +22,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -77,6 +77,8 @@ class Driver:
     who: Who
     silent_s: float | None
     """Seconds since its last beat, by the clocks of this machine and the store; None: not known."""
+    work: Work | None = None
+    """What it began and committed up to that beat; None: it did not say, as an older version."""
 
     @property
     def at_work(self) -> bool:
@@ -124,7 +126,9 @@ class Presence:
         alive = [token for token, beat in beats.items() if beat > first.get(token, -1)]
         others = []
         for token in alive:
-            who = None if token in self._said else _who(self.run.store, self.run.name, token, beats)
+            if token in self._said:
+                continue
+            who, _ = _noted(self.run.store, self.run.name, token, beats[token])
             if who is not None:
                 self._said.add(token)
                 others.append(who)
@@ -166,29 +170,29 @@ def drivers_of(store: ObjectStore, run: str) -> list[Driver]:
     found = []
     for token, beat in beats.items():
         with contextlib.suppress(NothingFound):  # it has just renewed its note, or left
-            if (who := _who(store, run, token, beats)) is not None:
+            who, work = _noted(store, run, token, beat)
+            if who is not None:
                 stored = store.modified(_key(run, token, f"{beat:06d}"))
                 silent = None if stored is None else max(0.0, time.time() - stored)
-                found.append(Driver(token, who, silent))
+                found.append(Driver(token, who, silent, work))
     return found
 
 
-def at_work(store: ObjectStore, run: str) -> list[str]:
-    """Whose builds seem to be at work on a run, and where."""
-    return [str(driver.who) for driver in drivers_of(store, run) if driver.at_work]
+def at_work(drivers: Iterable[Driver]) -> list[str]:
+    """Whose builds seem to be at work, and where."""
+    return [str(driver.who) for driver in drivers if driver.at_work]
 
 
-def work_on(store: ObjectStore, run: str) -> Work:
+def work_on(store: ObjectStore, run: str, drivers: Iterable[Driver]) -> Work:
     """What all drivers of a run began and committed, as far as they could say it.
 
-    A killed driver has said it at its last beat; what it had under way then is lost.
+    `drivers` are those whose notes lie in it. A killed one has said it at its last beat; what it
+    had under way then is lost.
     """
     works = noted_work(store, run)
-    beats, _ = _notes(store, run)
-    alive = {driver.token for driver in drivers_of(store, run) if driver.at_work}
-    for token, beat in beats.items():
-        if token not in works and (said := _work(store, run, token, beat)) is not None:
-            works[token] = said if token in alive else said.ended()
+    for driver in drivers:
+        if driver.token not in works and driver.work is not None:
+            works[driver.token] = driver.work if driver.at_work else driver.work.ended()
     return summed(works.values())
 
 
@@ -222,22 +226,16 @@ def _notes(store: ObjectStore, run: str) -> tuple[dict[str, int], set[str]]:
     return beats, stops
 
 
-def _who(store: ObjectStore, run: str, token: str, beats: Mapping[str, int]) -> Who | None:
-    key = _key(run, token, f"{beats[token]:06d}")
-    try:
-        return read_as(Who, key, parsed(key, store.get(key, MOST_BYTES)))
-    except (NothingFound, ObjectCorrupt):
-        return None
-
-
-def _work(store: ObjectStore, run: str, token: str, beat: int) -> Work | None:
-    """What a beat says of the work; None where it says nothing, as an older version's."""
+def _noted(store: ObjectStore, run: str, token: str, beat: int) -> tuple[Who | None, Work | None]:
+    """Whose a beat is, and what it says of the work; None: nothing, or nothing to be read."""
     key = _key(run, token, f"{beat:06d}")
-    try:
-        body = parsed(key, store.get(key, MOST_BYTES)).get("work")
-        return read_as(Work, key, body) if isinstance(body, dict) else None
-    except (NothingFound, ObjectCorrupt):
-        return None
+    who = work = None
+    with contextlib.suppress(NothingFound, ObjectCorrupt):
+        body = parsed(key, store.get(key, MOST_BYTES))
+        who = read_as(Who, key, body)
+        if isinstance(said := body.get("work"), dict):
+            work = read_as(Work, key, said)
+    return who, work
 
 
 def _asked_by(run: Run, token: str) -> str:

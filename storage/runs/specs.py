@@ -36,8 +36,13 @@ UNRECORDED = {
     "configuration.refine.heal": "false",
     "configuration.stages.rationalize.require_code": "true",
     "configuration.stages.sample.examples": "[]",
+    "configuration.stages.search.edge": "16",
+    "configuration.stages.search.halve": '"steps"',
     "configuration.stages.rationalize.examples": "[]",
     "configuration.stages.rationalize.system": "null",
+    "configuration.stages.judge.prefixes": "1",
+    "configuration.stages.judge.thinks": "false",
+    "configuration.stages.export.contradictions": '"keep"',
     "settings.learning.adapter": "null",
 }
 """Field -> its value in runs and trainings made before the field was recorded."""

@@ -278,26 +278,27 @@ async def test_trouble_is_tried_again_and_fails_in_the_end(trouble: Act) -> None
 
 
 @pytest.mark.parametrize(
-    ("message", "finish", "text", "ended"),
+    ("message", "finish", "text", "ended", "thought"),
     [
-        pytest.param({"content": "a"}, "eos", "a", "stop", id="as_together_says_it"),
+        pytest.param({"content": "a"}, "eos", "a", "stop", "", id="as_together_says_it"),
         pytest.param(
-            {"content": None, "reasoning_content": "I"}, "length", "", "length",
+            {"content": None, "reasoning_content": "I"}, "length", "", "length", "I",
             id="cut_in_its_thoughts",
         ),
         pytest.param(
-            {"content": "a", "reasoning": "I think"}, "stop", "a", "stop", id="thoughts_kept_apart"
+            {"content": "a", "reasoning": "I think"}, "stop", "a", "stop", "I think",
+            id="thoughts_kept_apart",
         ),
     ],
 )  # fmt: skip
 async def test_answers_of_other_manners_are_read(
-    message: dict[str, Any], finish: str, text: str, ended: str
+    message: dict[str, Any], finish: str, text: str, ended: str, thought: str
 ) -> None:
     async with opened(server := ChatServer(FULL, script)) as engine:
         answer = {"index": 0, "message": message, "finish_reason": finish}
         server.troubles = [says({"choices": [answer]})]
         (done,) = (await engine.generate(CHAT, GREEDY)).completions
-    assert (done.text, done.finish_reason) == (text, ended)
+    assert (done.text, done.finish_reason, done.thought) == (text, ended, thought)
 
 
 async def test_a_wait_that_the_server_asks_for_is_obeyed() -> None:

@@ -39,12 +39,13 @@ async def generate(name: str, commit: str) -> str:
 def train(folder: Path) -> int:
     """Train on the run `taught` of the folder's store, as a worker does."""
     from actors.training.loop import train as work
-    from workflows.training.start import job_of, pinned, start_training
+    from tests.support.training_world import prepared
+    from workflows.training.start import pinned, start_training
 
     config = pinned(load_training(folder / "train.yaml"), None)
     training = start_training(config, open_store(config.store))
     said: list[Event] = []
-    work(job_of(config, training), Place(0, 1, 0, 1, gpu=False), said.append)
+    work(prepared(config, training), Place(0, 1, 0, 1, gpu=False), said.append)
     return said[-1].step
 
 

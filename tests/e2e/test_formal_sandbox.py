@@ -16,7 +16,8 @@ from tests.support.kits import kit_of
 from tests.support.label_rows import path
 from tests.support.solver import decided
 from workflows.judging.tools import tool_verdicts
-from workflows.stages.formalize import FORMALIZE, FormalVerifier
+from workflows.stages.formalize import FORMALIZE, FormalizeSettings, FormalVerifier
+from workflows.stages.own_settings import settings_class
 
 pytestmark = pytest.mark.container
 SEED = 2
@@ -37,7 +38,12 @@ async def test_the_containers_labels_are_z3s_and_the_checkers() -> None:
     )
     settings = SandboxSettings(slots=2, limits=Limits(wall_s=60, cpu_s=60))
     sandbox = open_sandbox(settings)
-    kit = kit_of(FORMALIZE, None, sandbox, without=(LABELS,), limits=settings.limits)
+    road = ("sample", "formalize", "consensus")
+    grammar = FormalizeSettings(by="demo.formal:programs")
+    stages = settings_class(road)(road=road, formalize=grammar)  # type: ignore[call-arg]
+    kit = kit_of(
+        FORMALIZE, None, sandbox, settings=stages, without=(LABELS,), limits=settings.limits
+    )
     stage = FormalVerifier(kit)
     try:
         result = await stage.run(rows)

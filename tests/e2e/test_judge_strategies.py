@@ -13,26 +13,36 @@ from typing import Any
 import pytest
 
 from demo import check
+from demo.truth import true_first_errors
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.datasets.view import View
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
+    GROUNDED,
+    JUDGEMENTS,
     LABELS,
+    PATHS,
     PROBLEMS,
     RATIONALES,
     RETRIED,
 )
+from storage.rows.records import Agreement
+from storage.rows.tree_chains import grounded_chains
+from storage.rows.tree_records import GroundedNode
 from storage.runs.layout import dataset_prefix
 from tests.support.golden import check_golden
 from tests.support.judge_strategies import CONFIGS, OURS, SPARK, Build
 from tests.support.label_strategies import NAMES
 from tests.support.solver import decided
+from workflows.estimation.grounded import Choice, chosen
 from workflows.formats import judge_prompts, prompts
-from workflows.judging.tools import tool_verdicts
+from workflows.formats.prompts import SOLVER_SYSTEM as SOLVER
+from workflows.judging.tools import rollout_value
 from workflows.runs.driving import standing
 from workflows.stages import described
+from workflows.views.chains import chains
 from workflows.views.repairs import INTERVENTION, LAST_STEP, intervened, last_step_balanced
 
 
@@ -87,7 +97,11 @@ def test_every_path_is_kept_or_dropped_once_with_a_reason(built: Any, name: str)
 @pytest.mark.parametrize(
     ("name", "says", "says_not"),
     [
-        ("qwen_consensus", ["Monte-Carlo", "the code was run", "estimated and labelled"], []),
+        (
+            "qwen_consensus",
+            ["Monte-Carlo", "ran no code", "estimated and labelled"],
+            ["the code was run"],
+        ),
         ("groundedprm", ["the code was run"], ["Monte-Carlo"]),
         ("spark_single", ["ran no code"], ["the code was run", "only right or only wrong"]),
         ("fover", ["theorem prover", "put into formulas"], ["neither analysis nor code"]),
@@ -196,6 +210,19 @@ def test_a_meta_critique_exports_the_revision(built: Any) -> None:
     assert changed > 0
 
 
+def test_qwens_judge_is_a_model_of_its_own_and_no_rationale_is_asked_for(built: Any) -> None:
+    build = built("qwen_consensus")
+    assert not {"rationalize", "formalize"} & set(build.run.spec.stages)
+    assert set(build.run.spec.models) == {"policy", "completer", "judge"}
+    texts = {problem.problem_id: problem.text for problem in build.problems}
+    critiques = {
+        judge_prompts.critique_chat(texts[path.problem_id], path.steps).user
+        for path in build.paths.values()
+    }
+    asked = [chat for chat in build.world.prompts if chat.messages[0].content != SOLVER]
+    assert {chat.user for chat in asked} == critiques
+
+
 def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
     built: Any,
 ) -> None:
@@ -203,6 +230,8 @@ def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
     labels = {row.path_id: row for row in build.rows(LABELS)}
     judged = build.rows(AGREEMENTS)
     for row in judged:
+        said = build.judgements[row.path_id][0].index
+        assert row.judge_first_error == (None if said in (None, -1) else said)
         agrees = row.judge_first_error == labels[row.path_id].first_error
         assert row.kept == (agrees and row.reason is None)
         assert not agrees or row.reason in (None, "judge_unreadable", "judge_split")
@@ -213,19 +242,57 @@ def test_qwen_keeps_exactly_where_the_first_errors_agree_and_its_reasons_add_up(
         assert all(example.labels[:-1])  # nothing after the first error
 
 
+def verified_parts(row: Agreement) -> list[int]:
+    """Positions of a path's verifications that are kept."""
+    assert row.chosen is not None
+    return [row.chosen, *(row.also or ())]
+
+
+def test_thinkprm_verifies_every_path_at_two_prefixes_and_shows_no_step_behind_them(
+    built: Any,
+) -> None:
+    build = built("thinkprm")
+    texts = {problem.problem_id: problem.text for problem in build.problems}
+    asked, shorter = Counter(chat.user for chat in build.world.prompts), set()
+    for name, rows in build.judgements.items():
+        path = build.paths[name]
+        lengths = Counter(row.steps or len(path.steps) for row in rows)
+        assert len(lengths) == 2 and set(lengths.values()) == {4}
+        shorter |= {min(lengths) == 1, min(lengths) == len(path.steps) - 1}
+        for steps in lengths:
+            chat = judge_prompts.critique_chat(texts[path.problem_id], path.steps[:steps])
+            assert asked[chat.user] >= 1
+        assert all(len(row.verdicts) == (row.steps or len(path.steps)) for row in rows)
+    assert shorter == {True, False}  # the draw differs from path to path
+
+
 def test_thinkprms_kept_verifications_equal_the_labels_on_every_step(built: Any) -> None:
     build = built("thinkprm")
     labels = {row.path_id: row.labels for row in build.rows(LABELS)}
     classes: dict[int, Counter[bool]] = defaultdict(Counter)
     for shard in range(build.run.spec.plan.shards):
         for row in build.run.read_rows(AGREEMENTS, shard):
-            if row.kept:
-                spoken = build.judgements[row.path_id][row.chosen]
-                assert spoken.verdicts == labels[row.path_id] == row.labels
+            for at in verified_parts(row) if row.kept else ():
+                spoken = build.judgements[row.path_id][at]
+                steps = spoken.steps or len(labels[row.path_id])
+                assert spoken.verdicts == labels[row.path_id][:steps]
                 assert spoken.finish_reason == "stop"
                 assert spoken.tokens <= build.config.stages.judge.max_tokens
-                classes[shard][all(row.labels)] += 1
+                classes[shard][all(spoken.verdicts)] += 1
     assert all(seen[True] == seen[False] for seen in classes.values())
+
+
+def test_thinkprms_view_has_every_kept_verification_whole(built: Any) -> None:
+    build = built("thinkprm")
+    made = chains(*(build.rows(kind) for kind in (PROBLEMS, PATHS, JUDGEMENTS, AGREEMENTS)))
+    kept = [(row, at) for row in build.kept for at in verified_parts(row)]
+    assert len(made) == len(kept) > len(build.kept)
+    for chain, (row, at) in zip(made, kept, strict=True):
+        assert chain.completion[0].content == build.judgements[row.path_id][at].text
+        steps = build.paths[row.path_id].steps
+        shown = re.findall(r"<paragraph_\d+>\n(.*?)\n</paragraph_", chain.prompt[1].content)
+        assert shown == steps[: chain.steps] and chain.of_steps == len(steps)
+        assert len(chain.labels) == chain.steps
 
 
 def test_aurora_votes_over_distinct_prompts_and_sights(built: Any) -> None:
@@ -264,14 +331,89 @@ def test_grounded_paths_have_the_tools_sign_on_every_step_and_end_where_they_rec
     built: Any,
 ) -> None:
     build = built("groundedprm")
-    rationales = {row.path_id: row for row in build.rows(RATIONALES)}
+    chains = grounded_chains(build.rows(GROUNDED))
     for row in build.kept:
-        steps = len(build.paths[row.path_id].steps)
-        signs = tool_verdicts(rationales[row.path_id].executions, steps)
-        assert [value > 0 for value in row.values] == row.labels == signs[: len(row.labels)]
+        chain = chains[row.path_id][: len(row.labels)]
+        assert row.values == [node.value for node in chain]
+        assert [value > 0 for value in row.values] == row.labels
+        assert row.labels == [node.verdict for node in chain]
         assert row.labels == sorted(row.labels, reverse=True)  # right, then wrong, then nothing
     reasons = {row.reason for row in build.rows(AGREEMENTS)}
     assert reasons <= {None, "tool_unreadable", "index_mismatch", "label_mismatch"}
+    assert chains.keys() - {path.path_id for path in build.rows(PATHS)}, "the tree grew"
+    assert true_first_errors(build.run).keys() == chains.keys()
+
+
+def test_every_step_of_a_grounded_tree_was_checked_before_it_was_chosen(built: Any) -> None:
+    tree = built("groundedprm").rows(GROUNDED)
+    asked = [node for node in tree if node.query]
+    assert asked
+    for node in asked:
+        (run,) = node.executions
+        assert (run.code, run.verdict) == (node.query, "ok")
+        assert node.verification.endswith(f"{run.output.rstrip()}\n```")
+    for node in tree:
+        assert node.tries == 1 and node.verdict is not None and node.reason
+        assert all(node.created <= turn for turn in node.rounds)
+    expanded = [node for node in tree if not node.simulated and node.created >= 3]
+    assert [node for node in expanded if not node.rounds], "some were checked and never chosen"
+
+
+def test_every_choice_of_a_grounded_tree_follows_its_score_by_its_rows(built: Any) -> None:
+    """UCT of every round, computed again from the values that earlier rounds backed up."""
+    build = built("groundedprm")
+    asked = getattr(build.config.stages, GROUNDED.stage)
+    trees: dict[str, list[GroundedNode]] = defaultdict(list)
+    for node in build.rows(GROUNDED):
+        trees[node.problem_id].append(node)
+    chosen_again = 0
+    for tree in trees.values():
+        sampled = sum(node.leaf and node.node_id.rpartition("#")[2].isdigit() for node in tree)
+        last = max((max(node.rounds) for node in tree if node.rounds), default=-1)
+        for turn in range(sampled, last + 1):
+            ends = [node for node in tree if node.leaf and node.rounds[0] < turn]
+            sign = -1 if sum(node.correct for node in ends) >= asked.positives else 1
+            above, visits = None, turn
+            while True:
+                there = [
+                    node
+                    for node in tree
+                    if node.parent_id == above and not node.simulated and node.created <= turn
+                ]
+                if not there:
+                    break
+                seen = [_before(node, turn) for node in there]
+                picked = there[chosen(seen, visits, asked.exploration, sign)]
+                assert turn in picked.rounds
+                chosen_again += len(there) > 1
+                if _before(picked, turn).value is None or picked.leaf:
+                    break
+                above, visits = picked.node_id, _before(picked, turn).visits
+    assert chosen_again > 20
+
+
+def test_a_simulations_value_is_backed_up_with_its_factor(built: Any) -> None:
+    build = built("groundedprm")
+    tree = {node.node_id: node for node in build.rows(GROUNDED)}
+    checked = 0
+    for chain in grounded_chains(list(tree.values())).values():
+        real = [node for node in chain if not node.simulated]
+        behind = chain[len(real) :]
+        if not behind:
+            continue
+        turn = behind[0].rounds[0]
+        value = rollout_value([node.verdict for node in behind], chain[-1].correct)
+        for distance, node in enumerate(reversed(real)):
+            backed = node.backed[node.rounds.index(turn)]
+            assert backed == pytest.approx(value * 0.9**distance)
+        checked += len(real) > 1
+    assert checked > 0
+
+
+def _before(node: GroundedNode, turn: int) -> Choice:
+    """What was known of a step when a round began."""
+    backed = [value for at, value in zip(node.rounds, node.backed, strict=True) if at < turn]
+    return Choice(sum(backed) / len(backed) if backed else None, len(backed), node.verdict)
 
 
 def test_fovers_labels_are_z3s_and_its_export_is_last_step_balanced(built: Any) -> None:

@@ -10,23 +10,29 @@ import pytest
 
 from demo import check, world
 from demo.truth import true_first_errors
+from launch.config import load
 from storage.audit import audit
 from storage.datasets.dataset import assemble
+from storage.errors import ConfigurationError
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
     LABELS,
     PATHS,
+    PITS,
     PROVED,
     ROLLOUTS,
     TREE,
     stage_rows,
 )
 from tests.support.golden import check_golden
-from tests.support.label_strategies import NAMES, SCRIPTED, Build, configured
+from tests.support.label_strategies import CONFIGS, NAMES, SCRIPTED, Build, configured
 from workflows.builds.derive import plan_derivation
+from workflows.formats import steps
 from workflows.runs.driving import standing
 from workflows.runs.starting import planned
+from workflows.stages.label import by_path, state_values
+from workflows.stages.pit import around_first_pit
 from workflows.views.reward_models import DISCRIMINATIVE
 
 
@@ -139,8 +145,8 @@ def test_a_tree_is_whole_and_its_searches_end_at_one_step(built: Mapping[str, Bu
         while (above := chain[0].parent_id) is not None:
             chain.insert(0, nodes[above])
         assert row.mc == [node.mc for node in chain][: len(row.mc)] or 0 in row.mc
-        dead = next((i for i, node in enumerate(chain) if node.mc == 0), None)
-        assert row.first_error == (None if dead is None else dead - 1)
+        assert row.form == "soft"
+        assert row.value == row.mc[1:]
     for example in build.rows(EXAMPLES):
         assert len(example.labels) == len(example.mc) - 1
 
@@ -169,6 +175,33 @@ def test_the_truth_of_a_trees_path_is_the_edge_that_holds_its_first_wrong_step(
     assert wrong > 3
 
 
+def test_a_search_that_halves_tokens_ends_its_states_inside_of_steps(tmp_path: Path) -> None:
+    build = Build(configured("omegaprm", tmp_path, search={"halve": "tokens", "edge": 2}))
+    assert audit(build.run).findings == ()
+    nodes = {node.node_id: node for node in build.rows(TREE)}
+    inside = dead = 0
+    for node in nodes.values():
+        if node.parent_id is None:
+            continue
+        chain = [node]
+        while (above := chain[0].parent_id) is not None:
+            chain.insert(0, nodes[above])
+        text = steps.header(1).rstrip() + "".join(part for each in chain for part in each.steps)
+        state = steps.read(text).steps
+        if node.leaf:
+            assert "\\boxed" in state[-1]
+        else:
+            inside += not state[-1].endswith(".")
+            whole = state if state[-1].endswith(".") else state[:-1]
+            wrong = check.first_error(world.problem(node.problem_id), list(whole)) is not None
+            dead += wrong and node.mc == 0
+    assert inside > 3
+    assert dead > 3
+    truths = true_first_errors(build.run)
+    assert truths.keys() == {row.path_id for row in build.rows(LABELS)}
+    assert any(edge is not None for edge in truths.values())
+
+
 def test_a_tree_is_grown_anew_where_its_rollouts_are_sampled_otherwise(
     built: Mapping[str, Build],
 ) -> None:
@@ -181,6 +214,52 @@ def test_a_tree_is_grown_anew_where_its_rollouts_are_sampled_otherwise(
     found = plan_derivation("hotter", source.run.store.url, asked, source.run)
     assert "search" in found.anew
     assert "sample" not in found.anew
+
+
+def test_pavs_q_is_the_base_policys_own_and_its_value_adds_the_provers_advantage(
+    built: Mapping[str, Build],
+) -> None:
+    shipped = load(CONFIGS / "pav.yaml").models
+    assert shipped.policy and shipped.completer
+    assert shipped.policy.model == shipped.completer.model
+    labels = built["pav"].rows(LABELS)
+    assert labels
+    for row in labels:
+        assert row.q_pi == row.mc
+        assert row.q_mu == pytest.approx([1 - (1 - q) ** 4 for q in row.q_pi])
+        after = zip(row.q_pi[1:], row.adv_mu, strict=True)
+        assert row.value == pytest.approx([q + advantage for q, advantage in after])
+
+
+def test_a_prover_beside_the_q_of_another_model_than_the_policy_is_refused(tmp_path: Path) -> None:
+    config = configured("pav", tmp_path)
+    stronger = dataclasses.replace(SCRIPTED, model="stronger")
+    models = dataclasses.replace(config.models, completer=stronger)
+    with pytest.raises(ConfigurationError, match="the base policy's own Q"):
+        planned(dataclasses.replace(config, models=models), None)
+
+
+def test_stage_pit_lists_the_states_around_each_first_pit_and_labels_read_them(
+    built: Mapping[str, Build],
+) -> None:
+    build = built["pav"]
+    rolled = by_path(build.rows(ROLLOUTS))
+    listed = {row.path_id: row for row in build.rows(PITS)}
+    labels = {row.path_id: row for row in build.rows(LABELS)}
+    paths = {path.path_id: path for path in build.rows(PATHS)}
+    asked = getattr(build.config.stages, PITS.stage)
+    two = 0
+    for name, label in labels.items():
+        n, mc = state_values(paths[name], rolled[name])
+        around = around_first_pit(mc, asked)
+        assert listed[name].states == [row.state for row in listed[name].rollouts] == around
+        assert label.n == [
+            made + (asked.rollouts if state in around else 0) for state, made in enumerate(n)
+        ]
+        two += len(around) == 2
+    assert two > 2
+    seeds = {row.seed for rows in rolled.values() for row in rows}
+    assert seeds.isdisjoint(row.seed for pit in listed.values() for row in pit.rollouts)
 
 
 def test_another_model_as_prover_has_a_stage_and_rows_of_its_own(tmp_path: Path) -> None:

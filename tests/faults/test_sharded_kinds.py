@@ -14,9 +14,9 @@ from actors.training.settings import LearningSettings, RhythmSettings, SpreadSet
 from storage.objects.local import LocalStore
 from tests.support.sharded_workers import train_together
 from tests.support.taught_solutions import solved_run
-from tests.support.training_world import losses, notes_of, tiny_base
+from tests.support.training_world import losses, notes_of, prepared, tiny_base
 from workflows.training.settings import DataSettings, TrainConfig
-from workflows.training.start import job_of, start_training
+from workflows.training.start import start_training
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -36,6 +36,6 @@ def test_two_workers_that_share_the_weights_draw_the_curve_of_one(
     )  # fmt: skip
     together = replace(alone, name="together", spread=SpreadSettings(workers=2, strategy="fsdp"))
     one, two = (start_training(config, store) for config in (alone, together))
-    train(job_of(alone, one), Place(), lambda event: None)
-    train_together(job_of(together, two), 2, str(tmp_path / "said"))
+    train(prepared(alone, one), Place(), lambda event: None)
+    train_together(prepared(together, two), 2, str(tmp_path / "said"))
     assert losses(notes_of(two)) == pytest.approx(losses(notes_of(one)), abs=1e-4)

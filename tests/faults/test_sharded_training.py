@@ -23,9 +23,9 @@ from actors.training.settings import (
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
 from tests.support.sharded_workers import train_together
-from tests.support.training_world import losses, notes_of, taught_run, tiny_base
+from tests.support.training_world import losses, notes_of, prepared, taught_run, tiny_base
 from workflows.training.settings import DataSettings, TrainConfig
-from workflows.training.start import job_of, start_training, write_out
+from workflows.training.start import start_training, write_out
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 LEARNING = LearningSettings(
@@ -45,7 +45,7 @@ class World:
         tiny_base(folder / "base")
         taught_run(self.store)
         alone = self.training("alone", SpreadSettings(micro_tokens=4096))
-        train(job_of(*alone), Place(), lambda event: None)
+        train(prepared(*alone), Place(), lambda event: None)
         self.alone = alone[1]
 
     def training(
@@ -63,7 +63,7 @@ class World:
         config, training = self.training(name, **changes)
         said = self.folder / f"{name}.said"
         said.unlink(missing_ok=True)
-        train_together(job_of(config, training), 2, str(said))
+        train_together(prepared(config, training), 2, str(said))
         return training, said.read_text().splitlines()
 
     def weights(self, training: Training) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def test_two_in_bfloat16_add_up_as_one_does(world: World, strategy: Any) -> None
     config, alone = world.training(
         f"half-alone-{strategy}", SpreadSettings(micro_tokens=4096), learning=half
     )
-    train(job_of(config, alone), Place(), lambda event: None)
+    train(prepared(config, alone), Place(), lambda event: None)
     spread = replace(SHARDED, strategy=strategy)
     training, _ = world.shard(f"half-{strategy}", learning=half, spread=spread)
     for mine, one, exact in zip(*map(curves, (training, alone, world.alone)), strict=True):
@@ -137,7 +137,7 @@ def test_two_learn_the_adapters_that_one_learns(
     config, alone = world.training(
         f"{name}-alone", SpreadSettings(micro_tokens=4096), learning=learning
     )
-    train(job_of(config, alone), Place(), lambda event: None)
+    train(prepared(config, alone), Place(), lambda event: None)
     spread = replace(SHARDED, strategy=strategy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEPMILL_FAULT", f"after_update@3/1=kill-once:{world.folder}/{name}")
@@ -167,7 +167,7 @@ def test_a_sharded_training_goes_on_with_one_worker(world: World) -> None:
             world.shard("fewer")
     said: list[str] = []
     config, training = world.training("fewer", SpreadSettings(micro_tokens=4096))
-    train(job_of(config, training), Place(), lambda event: said.append(event.kind))
+    train(prepared(config, training), Place(), lambda event: said.append(event.kind))
     assert "continued" in said
     for mine, alone in zip(curves(training), curves(world.alone), strict=True):
         assert mine == pytest.approx(alone, rel=1e-5)

@@ -12,9 +12,9 @@ from actors.training.settings import LearningSettings, RhythmSettings, SpreadSet
 from storage.objects.local import LocalStore
 from storage.trainings import checkpoints
 from tests.support.sharded_workers import Slowness, train_together
-from tests.support.training_world import losses, notes_of, taught_run, tiny_base
+from tests.support.training_world import losses, notes_of, prepared, taught_run, tiny_base
 from workflows.training.settings import DataSettings, TrainConfig
-from workflows.training.start import job_of, start_training
+from workflows.training.start import start_training
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]
 TIMEOUT_S = 10.0
@@ -38,7 +38,7 @@ def test_a_slow_store_breaks_no_exchange_because_workers_meet_meanwhile(
         rhythm=RhythmSettings(checkpoint=1, evaluate=9),
     )  # fmt: skip
     training = start_training(config, store)
-    job, said = job_of(config, training), str(tmp_path / "said")
+    job, said = prepared(config, training), str(tmp_path / "said")
     quick = replace(SLOW, rank=-1, timeout_s=300.0)  # parts are small from the beginning
     with monkeypatch.context() as patch:
         patch.setenv("STEPMILL_FAULT", f"after_update@2/1=kill-once:{tmp_path}/killed")

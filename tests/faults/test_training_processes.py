@@ -16,7 +16,8 @@ from actors.training.events import Place
 from actors.training.loop import train
 from launch.config import load_training
 from tests.support.training_process import UPDATES, World, environment
-from workflows.training.start import job_of, start_training, write_out
+from tests.support.training_world import prepared
+from workflows.training.start import start_training, write_out
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -35,7 +36,7 @@ def quiet(world: World) -> list[float]:
     torch.set_num_threads(1)
     config = load_training(Path(world.command("quiet")[2]))
     training = start_training(config, world.store)
-    train(job_of(config, training), Place(), lambda event: None)
+    train(prepared(config, training), Place(), lambda event: None)
     torch.set_num_threads(before)
     model = training.model()
     assert model is not None

@@ -18,10 +18,12 @@ from launch.config import load
 from storage.objects.opening import open_store
 from storage.rows.kinds import (
     AGREEMENTS,
+    GROUNDED,
     JUDGEMENTS,
     PATHS,
     Record,
     Rows,
+    ShardRows,
 )
 from storage.rows.records import Agreement, Judgement
 from storage.rows.records import Path as SampledPath
@@ -34,6 +36,7 @@ from tests.support.scripted_world import (
     write_problems,
 )
 from workflows.builds.configuration import BuildConfig
+from workflows.road import opened_by
 from workflows.runs.driving import continue_run
 from workflows.runs.run import finish
 from workflows.runs.starting import start_run
@@ -41,7 +44,10 @@ from workflows.runs.workers import StageMaker
 
 CONFIGS = Path(__file__).parents[2] / "configs/strategies"
 SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")
-OURS = ("qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int")
+OURS = (
+    "qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int",
+    "injected",
+)  # fmt: skip
 LOGIC = list(world.sample(8, 0, "train", families=("logic",)))
 MIXED = world_problems(8)
 
@@ -59,7 +65,7 @@ class Build:
         folder: Path,
         *,
         rewrite: Rewrite = lambda row: row,
-        stages: Mapping[str, Mapping[str, Any]] | None = None,
+        stages: Mapping[str, Any] | None = None,
         world: type[ScriptedWorld] = ScriptedWorld,
     ) -> None:
         """`stages`: settings in the place of the file's."""
@@ -75,7 +81,9 @@ class Build:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure(InProcessSandbox())
-        return maker.around(role, self.world.engine(role), InProcessSandbox())
+        others = opened_by(self.config.road, role)[1:]
+        beside = {other: self.world.engine(other) for other in others}
+        return maker.around(role, self.world.engine(role), InProcessSandbox(), beside)
 
     def rows(self, kind: Rows[Record]) -> list[Record]:
         """All rows of a stage."""
@@ -83,8 +91,11 @@ class Build:
 
     @property
     def paths(self) -> dict[str, SampledPath]:
-        """Selected paths by id."""
-        return {p.path_id: p for p in self.rows(PATHS) if p.selected}
+        """Selected paths by id; of a tree, its solutions."""
+        rows_of = ShardRows({PATHS: self.rows(PATHS)})
+        if GROUNDED.stage in self.run.spec.stages and GROUNDED.unfold:
+            rows_of = GROUNDED.unfold(rows_of.but({GROUNDED: self.rows(GROUNDED)}))
+        return {p.path_id: p for p in rows_of[PATHS] if p.selected}
 
     @property
     def kept(self) -> list[Agreement]:
@@ -105,7 +116,7 @@ def configured(
     folder: Path,
     problems: list[WorldProblem],
     rewrite: Rewrite,
-    stages: Mapping[str, Mapping[str, Any]],
+    stages: Mapping[str, Any],
 ) -> BuildConfig:
     file = write_problems(problems, folder / "problems.jsonl")
     problems_read = [rewrite(json.loads(line)) for line in file.read_text().splitlines()]
@@ -113,8 +124,12 @@ def configured(
     written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     written |= {"problems": "problems.jsonl", "shard_size": 4}
     written["models"] = {role: {"kind": "scripted", "model": role} for role in written["models"]}
-    written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
+    if "solutions" in written:
+        written["solutions"] = written["problems"]
+    else:
+        written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     for stage, settings in stages.items():
-        written["stages"][stage] = {**written["stages"].get(stage, {}), **settings}
+        known = written["stages"].get(stage, {})
+        written["stages"][stage] = settings if stage == "road" else {**known, **settings}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(written))
     return load(folder / f"{name}.yaml", store=f"file:{folder}/store")

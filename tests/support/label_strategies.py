@@ -36,8 +36,10 @@ PROBLEMS = world_problems(6)
 SCRIPTED = EngineSettings(kind="scripted", model="scripted")
 
 
-def configured(name: str, folder: Path, **label: Any) -> BuildConfig:
-    """A shipped strategy with scripted models, on a few problems."""
+def configured(
+    name: str, folder: Path, search: Mapping[str, Any] | None = None, **label: Any
+) -> BuildConfig:
+    """A shipped strategy with scripted models, on a few problems; with other settings."""
     folder.mkdir(parents=True, exist_ok=True)
     config = load(CONFIGS / f"{name}.yaml")
     models = dataclasses.replace(config.models, **dict.fromkeys(config.engines, SCRIPTED))
@@ -46,6 +48,8 @@ def configured(name: str, folder: Path, **label: Any) -> BuildConfig:
         stages = dataclasses.replace(
             stages, sample=dataclasses.replace(stages.sample, least_pass_at_1=0.3)
         )
+    if search:
+        stages = dataclasses.replace(stages, search=dataclasses.replace(stages.search, **search))
     if label:
         stages = dataclasses.replace(stages, label=dataclasses.replace(stages.label, **label))
     return dataclasses.replace(

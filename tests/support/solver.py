@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
-from workflows.judging.formal import programs
+from demo.formal import programs
 
 
 def decided(problem: str, steps: tuple[str, ...]) -> list[bool]:

@@ -29,15 +29,17 @@ class World:
         tiny_base(folder / "base")
         taught_run(self.store)
 
-    def command(self, name: str, **spread: Any) -> list[str | Path]:
+    def command(
+        self, name: str, run: str = "taught", epochs: float = 2, **spread: Any
+    ) -> list[str | Path]:
         settings = {
-            "run": "taught",
+            "run": run,
             "base": "./base",
             "name": name,
             "store": f"file://{self.folder}/store",
             "data": {"held_out": 0.2},
             "learning": {
-                "epochs": 2, "batch": 8, "rate": 3e-3, "precision": "float32",
+                "epochs": epochs, "batch": 8, "rate": 3e-3, "precision": "float32",
                 "packing": False, "seed": 3,
             },
             "spread": {"workers": 1, "cpus_per_worker": 1, **spread},
@@ -47,10 +49,10 @@ class World:
         config.write_text(yaml.safe_dump(settings))
         return [BIN / "stepmill", "train", config, "--out", self.folder / f"{name}-model", "--json"]
 
-    def train(self, name: str, fault: str = "", **spread: Any) -> Mapping[str, Any]:
+    def train(self, name: str, fault: str = "", **changes: Any) -> Mapping[str, Any]:
         """Train to the end; returns what is said of it."""
         ended = subprocess.run(
-            self.command(name, **spread),
+            self.command(name, **changes),
             env=environment(fault), cwd=self.folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         print(ended.stderr, ended.stdout, sep="\n-- standard output:\n")

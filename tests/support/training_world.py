@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.training.batches import Corpus
-from actors.training.events import Place, quiet
-from actors.training.job import Source
+from actors.training.events import Place
+from actors.training.job import Source, TrainingJob
+from actors.training.tokens import make_here, tokens_of
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES, ROAD, stage_rows
 from storage.rows.records import CodeRun, Example, Message, Problem
@@ -21,6 +22,8 @@ from storage.runs.specs import ShardPlan, Spec, input_digest
 from storage.trainings.training import Training
 from workflows.formats import prompts
 from workflows.formats.conversation import analyze_part, output_part, verify_part
+from workflows.training.settings import TrainConfig
+from workflows.training.start import job_of
 
 DEMO = Path(__file__).parents[2] / "demo" / "models" / "rationale"
 
@@ -161,7 +164,14 @@ def loaded(source: Source, most_tokens: int = 2048, folder: Path | None = None) 
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="stepmill-test-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return source.load(demo_tokenizer(), most_tokens, folder, Place(), quiet)
+    return make_here(source.tokens(demo_tokenizer(), most_tokens)).corpus(folder, Place())
+
+
+def prepared(config: TrainConfig, training: Training) -> TrainingJob:
+    """What a worker is given, once the tokens are made."""
+    job = job_of(config, training)
+    make_here(tokens_of(job.base, job.source))
+    return job
 
 
 def tiny_base(folder: Path) -> None:

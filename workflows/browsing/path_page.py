@@ -24,10 +24,11 @@ from storage.rows.kinds import (
     RATIONALES,
     REPAIRED,
     RETRIED,
+    REWRITTEN,
     ROLLOUTS,
     TREE,
 )
-from storage.rows.records import Path, PathLabels, StateRollouts
+from storage.rows.records import Example, Path, PathLabels, StateRollouts
 from storage.runs.run import Run
 from workflows.looking.fates import Why, fates, unfolded_paths
 from workflows.looking.run import OpenRun
@@ -35,9 +36,11 @@ from workflows.looking.run import OpenRun
 Z95 = 1.959964
 KNOWN = {kind.stage for kind in (
     PROBLEMS, PATHS, ROLLOUTS, PROVED, TREE, LABELS, RATIONALES, FORMALIZED, JUDGEMENTS, AGREEMENTS,
-    REPAIRED, RETRIED, EXAMPLES,
+    REWRITTEN, REPAIRED, RETRIED, EXAMPLES,
 )}  # fmt: skip
 """Stages whose rows have a place of their own; those of others are shown as they are."""
+WRITTEN = (REWRITTEN, RATIONALES, FORMALIZED)
+"""Rationales, those that are exported first."""
 
 
 def path_page(run: OpenRun, path_id: str, shard: int | None = None) -> dict[str, Any]:
@@ -57,13 +60,14 @@ def path_pages(
 
 
 def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
-    """What became of a path, ready for JSON; `unfolded`: it, as a search tree holds it."""
+    """What became of a path, ready for JSON; `unfolded`: it, as later stages read it."""
     rows, path_id = why.rows, why.path_id
     sampled = (row for row in rows.get(PATHS.stage, ()) if row.path_id == path_id)
     path = next(sampled, unfolded)
     if path is not None and unfolded is not None:
-        path = replace(path, steps=unfolded.steps)  # labels are of the tree's steps
-    labels = _first(rows, LABELS.stage)
+        answer = unfolded.answer or path.answer  # a tree's paths have none
+        path = replace(path, steps=unfolded.steps, correct=unfolded.correct, answer=answer)
+    labels, example = _first(rows, LABELS.stage), _first(rows, EXAMPLES.stage)
     rollouts = list(rows.get(ROLLOUTS.stage, ()))
     return {
         "run": run.name,
@@ -80,14 +84,15 @@ def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
         "labels": _plain(labels),
         "reasons": _reasons(labels),
         "rationales": [
-            asdict(row) for stage in (RATIONALES, FORMALIZED) for row in rows.get(stage.stage, ())
+            asdict(row) for kind in WRITTEN for row in rows.get(kind.stage, ())
         ],
         "judgements": [asdict(row) for row in rows.get(JUDGEMENTS.stage, ())],
         "agreement": _plain(_first(rows, AGREEMENTS.stage)),
         "repairs": [
             asdict(row) for kind in (REPAIRED, RETRIED) for row in rows.get(kind.stage, ())
         ],
-        "example": _plain(_first(rows, EXAMPLES.stage)),
+        "example": _plain(example),
+        "notes": _notes(example),
         "others": {
             stage: [asdict(row) for row in found]
             for stage, found in rows.items() if found and stage not in KNOWN
@@ -166,6 +171,18 @@ def _reasons(labels: PathLabels | None) -> list[str]:
         bound = "" if value is None else _share(labels.threshold)
         found.append(f"{moved}{measured}{compared}{bound} → {'right' if right else 'wrong'}")
     return found
+
+
+def _notes(example: Example | None) -> list[list[str]]:
+    """For each exported step, what there is to say of its label."""
+    if example is None:
+        return []
+    notes: list[list[str]] = [[] for _ in example.labels]
+    for of_step, follows in zip(notes, example.follows, strict=False):
+        of_step += ["follows from the first error, not judged itself"] if follows else []
+    for of_step, by in zip(notes, example.contradicts, strict=False):
+        of_step += [f"its {by.replace(',', ' and')} contradicts the label"] if by else []
+    return notes
 
 
 def _at(values: Sequence[float], number: int) -> float | None:

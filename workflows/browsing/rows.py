@@ -25,10 +25,9 @@ from storage.rows.kinds import (
     PROBLEMS,
     RATIONALES,
     ROLLOUTS,
-    TREE,
     Rows,
     ShardRows,
-    stage_rows,
+    unfolding,
 )
 from storage.rows.parquet import read_parquet
 from storage.runs.commits import Commit, receipt_of
@@ -113,7 +112,8 @@ def _figures(commits: dict[str, list[Commit]]) -> pl.DataFrame:
 def _rows(run: Run, commits: dict[str, list[Commit]], whole: set[int]) -> pl.DataFrame:
     stages = run.spec.stages
     problems = _table(run, PROBLEMS, commits, _PROBLEMS).unique("problem_id", keep="first")
-    paths = _tree(run, commits) if TREE.stage in stages else _table(run, PATHS, commits, _PATHS)
+    kind = unfolding(stages)
+    paths = _unfolded(run, commits, kind) if kind else _table(run, PATHS, commits, _PATHS)
     frame = (
         paths.lazy()
         .with_columns(
@@ -249,20 +249,20 @@ def _leaf_field(kind: Rows[Any], name: str) -> pa.Field:
     return pa.field(name, pa.list_(pa.field("element", leaf, nullable=False)), nullable=False)
 
 
-def _tree(run: Run, commits: dict[str, list[Commit]]) -> pl.DataFrame:
-    """The paths of search trees in the place of sampled ones."""
+def _unfolded(run: Run, commits: dict[str, list[Commit]], kind: Rows[Any]) -> pl.DataFrame:
+    """The paths that later stages read in the place of sampled ones."""
     sampled = {commit.shard: commit for commit in commits[PATHS.stage]}
-    trees = {commit.shard: commit for commit in commits[TREE.stage]}
-    kind = stage_rows(TREE.stage)
+    made = {commit.shard: commit for commit in commits[kind.stage]}
     frames = []
     for shard, commit in sampled.items():
         paths = {path.path_id: path for path in run.rows_of(commit, PATHS)}
-        if shard in trees and kind.unfold:
-            tree = run.rows_of(trees[shard], TREE)
-            rows = kind.unfold(ShardRows({PATHS: paths.values(), TREE: tree, ROLLOUTS: ()}))
-            for leaf in (path for path in rows[PATHS] if path.selected):
-                known = paths.get(leaf.path_id, leaf)
-                paths[leaf.path_id] = replace(known, steps=leaf.steps, selected=True)
+        if shard in made and kind.unfold:
+            rows = {PATHS: paths.values(), kind: run.rows_of(made[shard], kind), ROLLOUTS: ()}
+            for path in (each for each in kind.unfold(ShardRows(rows))[PATHS] if each.selected):
+                known = paths.get(path.path_id, path)
+                paths[path.path_id] = replace(
+                    known, steps=path.steps, correct=path.correct, selected=True
+                )
         found = pl.from_arrow(schemas.to_table(PATHS.record, list(paths.values())))
         assert isinstance(found, pl.DataFrame)
         frames.append(found.select(_PATHS).with_columns(shard=pl.lit(shard, pl.Int32)))

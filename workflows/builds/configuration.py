@@ -67,6 +67,8 @@ class ModelSettings:
     """Writes analyses and code, and judges."""
     judge: EngineSettings | None = None
     """Judges without code, and repairs steps."""
+    verifier: EngineSettings | None = None
+    """Says whether the judge's reasons are real (stage `metaverify`): a second model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +169,7 @@ class BuildConfig(RunConfig):
         """
         check_settings(self.stages)
         check_prompts(self)
+        check_base_policy(self)
         named = {of.name: getattr(self.models, of.name) for of in fields(self.models)}
         models = {role: engine for role, engine in named.items() if engine is not None}
         check_spending(self.limits, self.prices, models)  # a pilot's road needs only some of them
@@ -269,6 +272,24 @@ def check_settings(settings: StageSettings) -> None:
     if len(verifiers) > 1:
         raise ConfigurationError(
             f"`stages.road` has {' and '.join(verifiers)}: one of them verifies, leave out the rest"
+        )
+
+
+def check_base_policy(config: BuildConfig) -> None:
+    """Refuse a prover beside a Q that is not the base policy's own. Raises ConfigurationError.
+
+    Given solutions come from no model of the run, so nothing is compared then.
+    """
+    policy, completer = config.models.policy, config.models.completer
+    if config.stages.label.prover == "none" or policy is None or completer is None:
+        return
+    if (policy.kind, policy.model, policy.revision) != (
+        completer.kind, completer.model, completer.revision,
+    ):  # fmt: skip
+        raise ConfigurationError(
+            "`label.prover` stands beside the base policy's own Q, and `models.completer` is "
+            f"{completer.model}: give it the model of `models.policy`, {policy.model}; another "
+            "model is a prover (`label.prover: model`, `models.prover`)"
         )
 
 

@@ -4,9 +4,10 @@
     U(s)    = c sqrt(sum of all visits) / (1 + visits of s)
 
 The pair with the largest Q + U is searched by halving for its first state without a right rollout.
+The halves are of equal length by steps, or by tokens; a token's half ends at the end of a word.
 
-Invariant: depends only on MC, words and visits. Ties go to the earlier pair, so a repeated shard
-grows the same tree.
+Invariant: depends only on MC, words, lengths and visits. Ties go to the earlier pair, so a repeated
+shard grows the same tree.
 """
 
 from __future__ import annotations
@@ -47,3 +48,13 @@ def choose(candidates: Sequence[Candidate], total: int, settings: SearchSettings
         return good + exploration(candidate.visits, total, settings)
 
     return max(range(len(candidates)), key=lambda place: score(candidates[place]))
+
+
+def middle(lengths: Sequence[int], live: int, dead: int) -> int:
+    """The cut between units `live` and `dead` whose two sides are nearest to equal length.
+
+    `lengths`: the length of each unit of the rollout; a cut at `m` stands before unit `m`. The
+    earlier of two equal cuts is taken. `dead - live` is at least 2.
+    """
+    half = sum(lengths[live:dead]) / 2
+    return min(range(live + 1, dead), key=lambda cut: abs(sum(lengths[live:cut]) - half))

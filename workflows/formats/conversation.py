@@ -52,6 +52,9 @@ class Reason(StrEnum):
     """Code or its output holds a boxed Yes or No."""
     NOT_EXECUTED = "not_executed"
     """Code or an output is shown that was not run."""
+    CONTRADICTED = "contradicted"
+    """Its first step's own analysis or code contradicts the label
+    (`stages.export.contradictions`)."""
     BAD_FORMAT = "bad_format"
     """The finished example fails its check."""
 

@@ -3,7 +3,8 @@
     ProcessBench   as `workflows.inputs.responses` reads it; `label` is people's
     PRM800K        question, label: its raw rows of either phase, whose ratings are people's
     plain          problem or problem_id, and steps, or a text as `solution`, `response`,
-                   `completion`, `generation`, `output` or `text`; `label`, where people gave one
+                   `completion`, `generation`, `output`, `text` or `reference_solution`; `label`,
+                   where people gave one
 
 A solution belongs to the problem of its problem_id, or else of its problem's text.
 
@@ -27,7 +28,8 @@ from workflows.inputs.problems import tables_of
 from workflows.inputs.responses import Unheaded, response_of
 from workflows.inputs.tables import NotARow
 
-_TEXTS = ("solution", "response", "completion", "generation", "output", "text")
+_TEXTS = ("solution", "response", "completion", "generation", "output", "text",
+          "reference_solution")  # fmt: skip
 _PRM800K_ANSWER = "# Answer"
 
 

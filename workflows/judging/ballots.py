@@ -1,8 +1,9 @@
 """The judge's aggregators: they turn a path's verifications into a verdict.
 
 Invariant: depends only on the stored rows. A verification counts whole or not at all. One that was
-cut off is unreadable. One that lacks a verdict on a step is unreadable too, or calls that step
-wrong (`judge.ungraded`). A tie is a split and stays undecided.
+cut off, in its thoughts too, is unreadable. One that lacks a verdict on a step is unreadable too,
+or calls that step wrong (`judge.ungraded`). One whose reasons a second model finds untrue counts
+as unreadable (stage `metaverify`). A tie is a split and stays undecided.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Unread(StrEnum):
 
     JUDGE_UNREADABLE = "judge_unreadable"
     """No vote or verification that counts can be read."""
+    JUDGE_THOUGHT_CUT = "judge_thought_cut"
+    """The same, and some ended before the model had come to the end of its thoughts."""
     JUDGE_SPLIT = "judge_split"
     """The votes are tied."""
     NO_VERIFICATION = "no_verification_agrees"
@@ -50,8 +53,8 @@ def judge_labels(index: int | None, steps: int) -> list[bool]:
 
 
 def read(row: Judgement, settings: JudgeSettings, steps: int) -> tuple[bool, ...] | None:
-    """The labels of a verification; None if it is unreadable."""
-    if row.finish_reason != "stop":
+    """The labels of a verification; None if it is unreadable, or its reasons are not real."""
+    if row.finish_reason != "stop" or row.only_thought or row.real is False:
         return None
     if settings.verdicts == "index":
         index = row.index
@@ -70,15 +73,18 @@ def verdicts(
     counted = [(at, read(row, settings, steps)) for at, row in enumerate(rows) if row.round == turn]
     readable = [(at, labels) for at, labels in counted if labels is not None]
     if not readable:
-        return Unread.JUDGE_UNREADABLE
+        return _unread(rows)
     by_index = settings.verdicts == "index"
     if settings.aggregator == "any":
         return [Verdict(labels, _share([labels]), at, by_index) for at, labels in readable]
     if settings.aggregator in ("single", "meta_critique"):
         at, first = counted[0]
-        return Unread.JUDGE_UNREADABLE if first is None else [
+        return _unread([rows[at]]) if first is None else [
             Verdict(first, _share([first]), at, by_index)
         ]  # fmt: skip
+    if settings.aggregator == "lowest":
+        at, lowest = min(readable, key=lambda each: _first_wrong(each[1]))
+        return [Verdict(lowest, _share([labels for _, labels in readable]), at, by_index)]
     votes = [labels for _, labels in readable]
     if settings.aggregator == "outcome_vote":
         right = sum(all(labels) for labels in votes)
@@ -88,6 +94,15 @@ def verdicts(
         at, chosen = agreeing[0]
         return [Verdict(chosen, _share([labels for _, labels in agreeing]), at, by_index)]
     return _step_vote(readable, by_index)
+
+
+def _first_wrong(labels: tuple[bool, ...]) -> int:
+    return labels.index(False) if False in labels else len(labels)
+
+
+def _unread(rows: Sequence[Judgement]) -> Unread:
+    cut = any(row.only_thought for row in rows)
+    return Unread.JUDGE_THOUGHT_CUT if cut else Unread.JUDGE_UNREADABLE
 
 
 def _step_vote(

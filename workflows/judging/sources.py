@@ -2,10 +2,11 @@
 
     labels   Stage `label`.
     judge    The rationale's votes, or stage `judge`.
-    tool     The verdict that the code of each step printed.
-    hybrid   Tool verdicts and outcome, combined to a value per step.
+    tool     The verdict that the code of each step printed, or a model gave by the tool's answer.
+    hybrid   Tool verdicts and outcome, combined to a value per step; in a tree, the step's own.
     outcome  Whether the path's answer is right.
     people   The labels that people gave a given solution.
+    injected Where an error was put into a right solution.
 
 Invariant: an unreadable source gives a reason of `Unread`. No other source takes its place.
 """
@@ -16,8 +17,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.rows.kinds import FORMALIZED, GIVEN, JUDGEMENTS, LABELS, PATHS, RATIONALES
-from storage.rows.records import Judgement, Path, PathLabels, Rationale
+from storage.rows.kinds import (
+    ALTERED,
+    FORMALIZED,
+    GIVEN,
+    GROUNDED,
+    JUDGEMENTS,
+    LABELS,
+    PATHS,
+    RATIONALES,
+)
+from storage.rows.records import Injection, Judgement, Path, PathLabels, Rationale
+from storage.rows.tree_records import GroundedNode
 from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
 from workflows.settings import ConsensusSettings, JudgeSettings
@@ -34,8 +45,11 @@ class Evidence:
     labels: PathLabels | None = None
     rationale: Rationale | None = None
     judgements: tuple[Judgement, ...] = ()
+    grounded: tuple[GroundedNode, ...] = ()
+    """The path's steps in a tree of checked steps (stage `ground`)."""
     people: int | None = None
     """0-based index of the first step that people call wrong; -1: none; None: no person's label."""
+    injected: Injection | None = None
 
     @property
     def right_answer(self) -> bool:
@@ -121,12 +135,16 @@ def _hybrid(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
     labels = _all_verdicts(of)
     if labels is None:
         return Unread.TOOL_UNREADABLE
-    values = hybrid_values(labels, of.right_answer, rule.discount)
+    values = [node.value or 0.0 for node in of.grounded] or hybrid_values(
+        labels, of.right_answer, rule.discount
+    )
     return [Reading(tuple(value > 0 for value in values), tuple(values))]
 
 
 def _all_verdicts(of: Evidence) -> list[bool] | None:
-    by_step = tool_verdicts(of.rationale.executions if of.rationale else (), of.steps)
+    by_step = [node.verdict for node in of.grounded] or tool_verdicts(
+        of.rationale.executions if of.rationale else (), of.steps
+    )
     every = [verdict for verdict in by_step if verdict is not None]
     return every if len(every) == of.steps else None
 
@@ -142,6 +160,15 @@ def _people(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
     return [Reading(tuple(right), scope="index")]
 
 
+def _injected(
+    of: Evidence, rule: ConsensusSettings, judge: JudgeSettings
+) -> list[Reading] | Unread:
+    if of.injected is None:
+        raise ValueError("the error is asked of a path that has none put into it")
+    right = judge_labels(of.injected.first_error, of.steps)
+    return [Reading(tuple(right), scope="index")]
+
+
 SOURCES: Mapping[str, Source] = {
     "labels": _labels,
     "judge": _judge,
@@ -149,13 +176,15 @@ SOURCES: Mapping[str, Source] = {
     "hybrid": _hybrid,
     "outcome": _outcome,
     "people": _people,
+    "injected": _injected,
 }
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "labels": (LABELS.stage,),
     "judge": (RATIONALES.stage, JUDGEMENTS.stage),
-    "tool": (RATIONALES.stage, FORMALIZED.stage),
-    "hybrid": (RATIONALES.stage, FORMALIZED.stage),
+    "tool": (RATIONALES.stage, FORMALIZED.stage, GROUNDED.stage),
+    "hybrid": (RATIONALES.stage, FORMALIZED.stage, GROUNDED.stage),
     "outcome": (PATHS.stage,),
     "people": (GIVEN.stage,),
+    "injected": tuple(kind.stage for kind in ALTERED),
 }
 """Source -> stages; the road must have at least one of them."""

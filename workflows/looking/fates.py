@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from storage.errors import NothingFound
 from storage.rows import schemas
 from storage.rows.accounting import problem_of
-from storage.rows.kinds import OURS, PATHS, TREE, Rows, ShardRows, stage_rows
+from storage.rows.kinds import GROUNDED, OURS, PATHS, TREE, Rows, ShardRows, stage_rows, unfolding
 from storage.rows.parquet import read_parquet
 from storage.rows.records import Drop, Path
 from storage.runs.commits import Commit
@@ -116,14 +116,17 @@ def rows_about(run: Run, commit: Commit, kind: Rows[Any], items: Collection[str]
 
 
 def unfolded_paths(run: Run, shard: int) -> dict[str, Path]:
-    """Id -> the solution as its search tree holds it, from the root to a leaf; {} without trees."""
-    if TREE.stage not in run.spec.stages or TREE.unfold is None:
+    """Id -> the solution as later stages read it, from the root of a search tree to a leaf, or with
+    an error put into it; {} where they read the sampled ones.
+    """
+    kind = unfolding(run.spec.stages)
+    if kind is None or kind.unfold is None:
         return {}
     try:
-        rows = ShardRows({PATHS: run.read_rows(PATHS, shard), TREE: run.read_rows(TREE, shard)})
+        rows = ShardRows({PATHS: run.read_rows(PATHS, shard), kind: run.read_rows(kind, shard)})
     except NothingFound:  # not committed yet
         return {}
-    return {path.path_id: path for path in TREE.unfold(rows)[PATHS] if path.selected}
+    return {path.path_id: path for path in kind.unfold(rows)[PATHS] if path.selected}
 
 
 def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
@@ -158,7 +161,7 @@ def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
 def _path_ids(read: Mapping[str, tuple[Commit, Mapping[str, list[Any]]]]) -> list[str]:
     """path_ids of a shard's solutions in order: sampled paths, then nodes of search trees."""
     ordered: dict[str, None] = {}
-    for kind in (PATHS, TREE):
+    for kind in (PATHS, TREE, GROUNDED):
         _, about = read.get(kind.stage, (None, {}))
         for row in (row for rows in about.values() for row in rows):
             name = row.path_id if kind is PATHS else kind.goes_on(row)

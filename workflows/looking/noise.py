@@ -150,7 +150,9 @@ def _why_not(run: Run, settings: LabelSettings, stages: Mapping[str, Any]) -> di
         found["halves"] = f"halves of rollouts: the counts of budget {budget!r} are not alike"
     elif settings.estimate != "counts" or settings.prover != "none":
         found["halves"] = "halves of rollouts: labels are made of more than a path's own counts"
-    if settings.form not in RELATIVE or settings.prover != "none":
+    if settings.estimate != "counts":
+        found["unchanged"] = "steps that change nothing: labels are made of more than counts"
+    elif settings.form not in RELATIVE or settings.prover != "none":
         found["unchanged"] = f"steps that change nothing: form {settings.form!r} compares none"
     return found
 
@@ -207,8 +209,7 @@ class _Reading:
         """The paths that go on from sampling; none where a run has no such stage."""
         if shard not in self.done.get(PATHS.stage, ()):
             return []
-        table = self._run.read_table(PATHS, shard, ["path_id", "selected"])
-        return [row["path_id"] for row in table.to_pylist() if row["selected"]]
+        return [row.path_id for row in self._run.read_needed(PATHS, shard) if row.selected]
 
     def _exported(self, shard: int) -> list[str]:
         if shard not in self.done.get(EXAMPLES.stage, ()):
@@ -237,8 +238,9 @@ class _Reading:
                 group.wrong_now += now
                 group.wrong_then += then
                 group.rollouts += int(counts.n[1:].sum())
-        for step in range(min(steps, len(row.mc) - 2)):
-            c, n, after = int(counts.c[step]), int(counts.n[step]), int(counts.n[step + 1])
+        for step in range(steps):
+            c, n = int(counts.c[step]), int(counts.n[step])
+            after = int(counts.n[step + 1]) if step + 1 < steps else 0  # the last is graded
             mc = self.by_mc[mc_range(row.mc[step]), most]
             mc.steps += 1
             if "unchanged" not in self.why_not and c and after:

@@ -67,6 +67,13 @@ class Listener:
         yield lambda done, total: None
 
     @contextmanager
+    def tokens(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Surround the making of a training's tokens; yields a function of (shards that are stored,
+        shards in all), which is not called where all are there.
+        """
+        yield lambda stored, of: None
+
+    @contextmanager
     def training(self, name: str) -> Iterator[Callable[[Event], None]]:
         """Surround a training; yields a function that receives every event."""
         yield lambda event: None

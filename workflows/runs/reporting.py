@@ -68,6 +68,12 @@ class Reporting(Listener):
             yield show
 
     @contextmanager
+    def tokens(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """The other's."""
+        with self.listener.tokens(name) as tell:
+            yield tell
+
+    @contextmanager
     def training(self, name: str) -> Iterator[Callable[[Event], None]]:
         """Receive for both."""
         with (

@@ -16,7 +16,7 @@ from storage.rows.readings import NOT_RECORDED, Kept, kept_by_reading
 from storage.runs.origin import origin_run
 from storage.runs.pilot_record import pilot_record
 from storage.runs.plans import Plan, latest_plan
-from storage.runs.presence import at_work, work_on
+from storage.runs.presence import at_work, drivers_of, work_on
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES
 from storage.runs.stops import stop_reason
@@ -25,6 +25,7 @@ from storage.runs.work import Work
 from workflows.planning.against import Compared, Done, compared
 from workflows.schedule.events import spell
 from workflows.stages import road_of
+from workflows.stages.export import AGAINST, CUT, STEPS, UNJUDGED, WRONG
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class RunStatus:
     """The same in a sentence."""
     kept: list[Kept] = field(default_factory=list)
     """Exported rationales, counted by attempt and reading; empty where none was recorded."""
+    labels_said: str | None = None
+    """What is known of the exported labels, in a sentence; None where nothing is."""
     stopped: str | None = None
     """Why it stopped; None while it works or once it is finished."""
     at_work: list[str] = field(default_factory=list)
@@ -118,7 +121,8 @@ def status_of(run: Run, stages: list[StageStatus], finished: bool) -> RunStatus:
     """The status of a run, from those of its stages."""
     pilot = pilot_record(run.store, run.name)
     plan = latest_plan(run.store, run.name)
-    work = work_on(run.store, run.name)
+    drivers = drivers_of(run.store, run.name)
+    work = work_on(run.store, run.name, drivers)
     return RunStatus(
         run=run.name,
         store=run.store.url,
@@ -137,12 +141,26 @@ def status_of(run: Run, stages: list[StageStatus], finished: bool) -> RunStatus:
             if stage.stage == EXAMPLES.stage and RATIONALES.stage in run.spec.stages
             for group in kept_by_reading(stage.counts)
         ],
+        labels_said=of_labels(stages),
         stopped=None if finished else stop_reason(run),
-        at_work=[] if finished else at_work(run.store, run.name),
+        at_work=[] if finished else at_work(drivers),
         work=work,
         work_said=lost_work(work, stages),
         planned=[] if plan is None else against_plan(run, plan, stages, finished),
         currency=plan.currency if plan else "",
+    )
+
+
+def of_labels(stages: Sequence[StageStatus]) -> str | None:
+    """How many exported labels were judged, and what contradicts them, in a sentence."""
+    counts = next((each.counts for each in stages if each.stage == EXAMPLES.stage), {})
+    if not counts.get(STEPS) or UNJUDGED not in counts:
+        return None
+    cut = f"; {counts[CUT]:,} steps were cut for it" if counts.get(CUT) else ""
+    against = ", ".join(f"{counts[name]:,} by their {kind}" for kind, name in AGAINST.items())
+    return (
+        f"exported: {counts[STEPS]:,} steps, {counts[WRONG]:,} wrong, {counts[UNJUDGED]:,} of "
+        f"those only because an earlier one is; contradicted: {against}{cut}"
     )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from actors.stopping import check_stopped
-from actors.workers.ray_nodes import kept_nodes, nodes_now, nodes_said
+from actors.workers.ray_nodes import NodeNow, kept_nodes, nodes_now, nodes_said
 from storage.errors import ConfigurationError, RunStopped
 from workflows.runs.workload import missing_nodes
 from workflows.schedule.events import spell
@@ -49,13 +49,7 @@ def wait_for_free_gpus(workers: int, cores: int, patience_s: float, say: Say) ->
     beside = f" with {cores} cores each" if cores > 1 else ""
 
     def missing() -> list[str]:
-        nodes = [node for node in nodes_now() if node.offers.get("GPU")]
-        most = max((int(node.offers.get("CPU", 0.0)) for node in nodes), default=cores)
-        if most < cores:
-            raise ConfigurationError(
-                f"spread.cpus_per_worker is {cores}, and no node with GPUs has more than {most} "
-                "cores: lower it"
-            )
+        nodes = check_gpu_cores(cores)
         room = sum(
             min(int(node.free.get("GPU", 0.0)), int(node.free.get("CPU", 0.0)) // cores)
             for node in nodes
@@ -66,6 +60,20 @@ def wait_for_free_gpus(workers: int, cores: int, patience_s: float, say: Say) ->
         return [f"{workers} free GPUs{beside} ({nodes_said(nodes, kinds)})"]
 
     _wait(missing, patience_s, "start some, or set spread.device to cpu", say)
+
+
+def check_gpu_cores(cores: int) -> list[NodeNow]:
+    """The nodes with GPUs. Raises ConfigurationError where there are some, and none has so many
+    cores.
+    """
+    nodes = [node for node in nodes_now() if node.offers.get("GPU")]
+    most = max((int(node.offers.get("CPU", 0.0)) for node in nodes), default=cores)
+    if most < cores:
+        raise ConfigurationError(
+            f"spread.cpus_per_worker is {cores}, and no node with GPUs has more than {most} "
+            "cores: lower it"
+        )
+    return nodes
 
 
 def _wait(missing: Callable[[], list[str]], patience_s: float, remedy: str, say: Say) -> None:

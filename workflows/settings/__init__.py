@@ -18,6 +18,7 @@ from storage.rows.kinds import ROAD
 from workflows.settings.inputs import LeaveOutSettings
 from workflows.settings.labelling import (
     ConsensusSettings,
+    ExportSettings,
     JudgeSettings,
     LabelSettings,
     RationalizeSettings,
@@ -39,6 +40,7 @@ __all__ = [
     "AnswerSettings",
     "ConsensusSettings",
     "EstimateSettings",
+    "ExportSettings",
     "JudgeSettings",
     "LabelSettings",
     "LeaveOutSettings",
@@ -90,6 +92,7 @@ class StageSettings:
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     repair: RepairSettings = field(default_factory=RepairSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
     answers: AnswerSettings = field(default_factory=AnswerSettings)
 
     @property

@@ -32,7 +32,8 @@ class LabelSettings:
     """`drop`: a wrong path goes (`no_zero`) where no state that was rolled out has MC = 0."""
     prover: Literal["none", "same", "best_of", "model"] = "none"
     """Whose MC values `difference` and `effective` compare: the completion model's (`none`,
-    `same`), its best of `prover_k` (1 - (1 - MC)^k), or the model of stage `prover`."""
+    `same`), its best of `prover_k` (1 - (1 - MC)^k), or the model of stage `prover`. With any but
+    `none` the completion model must be the policy, whose own Q stands beside them."""
     prover_k: Positive = 4
     alpha: float = 1.0
     """What the prover's difference weighs in `effective`."""
@@ -108,22 +109,32 @@ class JudgeSettings:
     """What the judge sees of the truth; the panel is every prompt with every sight."""
     votes: Positive = 1
     """Independent verifications per prompt and sight."""
-    aggregator: Literal["single", "outcome_vote", "step_vote", "meta_critique", "any"] = "single"
+    aggregator: Literal["single", "outcome_vote", "step_vote", "meta_critique", "any", "lowest"] = (
+        "single"
+    )
     """`single`: the first verification; `outcome_vote`: majority of whole verdicts (no error, or
     some), the first that agrees speaks; `step_vote`: majority per step; `meta_critique`: a
     critique of the verification, then its revision, which counts; `any`: whichever agrees with
-    the other sources of `consensus`."""
+    the other sources of `consensus`; `lowest`: the one with the earliest first error (with stage
+    `metaverify`: of those whose reasons are real)."""
     verdicts: Literal["steps", "index"] = "steps"
     """What is read of a verification: its verdicts per step, or its index of the first error."""
     ungraded: Literal["unreadable", "wrong"] = "unreadable"
     """A step without a verdict: it makes the verification unreadable, or it counts as wrong."""
     paths: Literal["all", "wrong"] = "all"
     """`wrong`: only paths whose own answer is wrong are judged."""
+    prefixes: Positive = 1
+    """Prefixes of each path that are verified: the whole path, and shorter ones drawn by the
+    run's seed, as many as there are."""
+    thinks: bool = False
+    """True: the model thinks before it answers. Its answer isn't begun for it, and what it thought
+    (a text up to `</think>`, or the server's own channel) is kept and is no part of a verdict."""
     temperature: Temperature = 0.6
     top_p: Share = 0.95
     top_k: int = -1
     max_tokens: Positive = 8192
-    """Generated tokens of one verification; one that is cut here is unreadable."""
+    """Generated tokens of one verification, thoughts included; one that is cut here is
+    unreadable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +146,14 @@ class ConsensusSettings:
     rule: Literal["all_steps", "first_error", "none"] = "all_steps"
     """`all_steps`: every label agrees (the paper; a non-monotone path never does);
     `first_error`: only the index of the first wrong step has to agree; `none`: keep all."""
-    sources: tuple[Literal["labels", "judge", "tool", "hybrid", "outcome", "people"], ...] = (
-        "labels", "judge",
-    )  # fmt: skip
+    sources: tuple[
+        Literal["labels", "judge", "tool", "hybrid", "outcome", "people", "injected"], ...
+    ] = ("labels", "judge")
     """What has to agree; the first gives the labels. `labels`: stage `label`; `judge`: the
     rationale's votes, or stage `judge`; `tool`: what the code of each step found; `hybrid`: sign
     of tool verdicts and outcome together; `outcome`: whether any step is wrong against the path's
-    answer; `people`: the labels that given solutions came with (`solutions`)."""
+    answer; `people`: the labels that given solutions came with (`solutions`); `injected`: where
+    stage `inject` or `mislead` put an error."""
     aggregate: Literal["majority", "unanimous"] = "majority"
     """How a rationale's votes become one index."""
     outcome_overwrites_last: bool = False
@@ -156,3 +168,16 @@ class ConsensusSettings:
     with a wrong answer (`outcome`), shard by shard; the others are `surplus`."""
     discount: Share = 0.9
     """`hybrid`: what a later step's value is worth one step earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSettings:
+    """Stage `export`: the kept paths as conversations."""
+
+    __pydantic_config__ = STRICT
+
+    contradictions: Literal["keep", "drop", "rewrite"] = "keep"
+    """A step whose analysis, or code, says the opposite of its label, as far as a detector sees:
+    it stays (the paper names no check); `drop`: the conversation ends before it; `rewrite`: stage
+    `rewrite` tries to write the verification again without knowing the label, and what still
+    contradicts is dropped."""

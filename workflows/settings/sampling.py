@@ -175,6 +175,12 @@ class SearchSettings:
     words: Positive = 500
     exploration: Annotated[float, Field(ge=0)] = 0.125
     """c of U = c * sqrt(all visits) / (1 + visits of the state)."""
+    halve: Literal["steps", "tokens"] = "steps"
+    """What a search halves: the steps of a rollout, so that every state ends with a step; or its
+    tokens (OmegaPRM), so that states and edges end at the word next to the middle token. A model
+    without a tokenizer here has its words counted."""
+    edge: Positive = 16
+    """`tokens`: a search ends at an edge of at most so many tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,12 @@ from workflows.stages.estimate import ESTIMATE, PROVER
 from workflows.stages.export import EXPORT
 from workflows.stages.formalize import FORMALIZE
 from workflows.stages.given import GIVE, TAKE
+from workflows.stages.inject import INJECT, MISLEAD
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
+from workflows.stages.metaverify import METAVERIFY
+from workflows.stages.pit import PIT
 from workflows.stages.rationalize import RATIONALIZE
 from workflows.stages.refine import REFINE
 from workflows.stages.repair import REPAIR, RETRY
@@ -25,12 +28,15 @@ from workflows.stages.sample import SAMPLE
 from workflows.stages.score import SCORE
 from workflows.stages.search import SEARCH
 from workflows.stages.solve import SOLVE
+from workflows.stages.translate import TRANSLATE
+from workflows.stages.trees.ground import GROUND
+from workflows.stages.writing.rewrite import REWRITE
 
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, ESTIMATE, PROVER, SEARCH, LABEL, RATIONALIZE, FORMALIZE, JUDGE, CONSENSUS,
-        REPAIR, RETRY, EXPORT,
+        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, GROUND, LABEL, RATIONALIZE,
+        TRANSLATE, FORMALIZE, JUDGE, METAVERIFY, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

@@ -1,8 +1,7 @@
 """Stage `consensus`: keeps a path only where its sources agree.
 
-The first of `consensus.sources` gives the labels. The others must agree with it, on all steps or on
-the first error. The paper's sources are Monte-Carlo labels and a judge, the rationale model itself.
-How votes are reduced and how much must agree, the paper leaves open: both are settings.
+`workflows.judging.agreement` says what agrees. Where a judge verified several prefixes of a path,
+the path is kept if any of them is.
 
 Invariant: every path that enters is kept or has exactly one reason out of `REASONS`.
 """
@@ -11,48 +10,38 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
-from itertools import pairwise
-from typing import Literal
 
 from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import (
     AGREEMENTS,
+    ALTERED,
     FORMALIZED,
     GIVEN,
+    GROUNDED,
     JUDGEMENTS,
     LABELS,
     PATHS,
     RATIONALES,
+    REASONS,
     TREE,
     ShardRows,
 )
 from storage.rows.records import Agreement, Drop, Judgement
+from storage.rows.tree_chains import grounded_chains
 from storage.runs.specs import Difference, Spec
 from workflows.formats.rationale import Unreadable, check_executed
+from workflows.judging.agreement import Disagreement, agreements, of_path
 from workflows.judging.ballots import Unread
-from workflows.judging.sources import NEEDS, SOURCES, Evidence, Reading
+from workflows.judging.reasons import scored
+from workflows.judging.sources import NEEDS, Evidence
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings, JudgeSettings, StageSettings
 from workflows.stages.judge import READ_BY_CONSENSUS
 from workflows.stages.kit import Kit, Stage
-
-
-class Disagreement(StrEnum):
-    """Why a path with readable sources is not kept; the list is closed."""
-
-    NON_MONOTONE = "non_monotone"
-    """A label is right again after a wrong one: no single index can agree (`all_steps`)."""
-    INDEX_MISMATCH = "index_mismatch"
-    """Two sources name different first errors."""
-    LABEL_MISMATCH = "label_mismatch"
-    """The first errors agree, a later label does not."""
-    OUTCOME_MISMATCH = "outcome_mismatch"
-    """No step is wrong and the answer is, or the other way round."""
-    SURPLUS = "surplus"
-    """Agreed, but its class has more paths than the other (`balance`)."""
+from workflows.stages.metaverify import LEAST
 
 
 class Incomplete(StrEnum):
@@ -62,155 +51,8 @@ class Incomplete(StrEnum):
     """It was verified, and has no labels."""
 
 
-Rule = Literal["all_steps", "first_error"]
-"""How much must agree."""
-REASONS = frozenset(reason.value for kinds in (Unread, Disagreement) for reason in kinds)
-
-
-def is_monotone(labels: Sequence[bool]) -> bool:
-    """Whether no label is right after a wrong one."""
-    return not any(after and not before for before, after in pairwise(labels))
-
-
-def disagreement(first: Reading, other: Reading, rule: str) -> Disagreement | None:
-    """Why `other` disagrees with the labels of `first` under `rule`; None where it agrees."""
-    if other.scope == "outcome":
-        same = (first_error(first.labels) is None) == other.labels[-1]
-        return None if same else Disagreement.OUTCOME_MISMATCH
-    theirs = other.labels[: len(first.labels)]  # labels may end with the first wrong step
-    by_index = "index" in (first.scope, other.scope)
-    monotone = is_monotone(first.labels) and is_monotone(theirs)
-    if rule == "all_steps" and by_index and not monotone:
-        return Disagreement.NON_MONOTONE
-    if first_error(first.labels) != first_error(theirs):
-        return Disagreement.INDEX_MISMATCH
-    if rule == "all_steps" and first.labels != theirs:
-        return Disagreement.LABEL_MISMATCH
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """Whether two judgements of a solution agree, and why not; its truth value is whether."""
-
-    reason: Disagreement | None
-
-    def __bool__(self) -> bool:
-        """Whether they agree."""
-        return self.reason is None
-
-
-def agree(
-    labels: Sequence[bool], judged: Sequence[bool] | int | None, rule: Rule = "all_steps"
-) -> Agreed:
-    """Whether a judge agrees with the labels of a solution's steps.
-
-    `judged`: its label of each step; or its first error, 0-based, None where no step is wrong.
-
-    >>> bool(agree([True, False], 1))
-    True
-    >>> agree([True, False], None).reason.value
-    'index_mismatch'
-    """
-    scope = "steps"
-    if judged is None or isinstance(judged, int):
-        at, scope = len(labels) if judged is None else judged, "index"
-        judged = [step < at for step in range(len(labels))]
-    first, other = Reading(tuple(labels)), Reading(tuple(judged), scope=scope)
-    return Agreed(disagreement(first, other, rule))
-
-
-def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list[bool]:
-    """The labels to export: monotone under `first_error`, and cut as `settings.cut` says."""
-    start = first_error(labels)
-    if settings.rule == "first_error" and settings.monotone_labels:
-        labels = [start is None or step < start for step in range(len(labels))]
-    if start is not None and settings.cut != "none":
-        end = start + 1
-        if settings.cut == "recovery":
-            end = next((t for t in range(start, len(labels)) if labels[t]), len(labels))
-        labels = labels[:end]
-    return list(labels)
-
-
-def agreement(
-    of: Evidence, settings: ConsensusSettings, judge: JudgeSettings | None = None
-) -> Agreement:
-    """Decide whether the sources agree on a path under `settings.rule`.
-
-    `all_steps`: every label equals that of the first source. `first_error`: the first errors are
-    equal. `none`: every path is kept whose first source can be read. The judge's first error is
-    recorded under each rule.
-    """
-    panel = judge or JudgeSettings()
-    read = {name: SOURCES[name](of, settings, panel) for name in settings.sources}
-    first = next(iter(read.values()))
-    others = list(read.values())[1:]
-    reason: Unread | Disagreement | None = None
-    chosen: Reading | None = None
-    speaker: int | None = None
-    if isinstance(first, Unread):
-        reason = first
-    else:
-        chosen, speaker, reason = _agreeing(_overwritten(first, of, settings), others, settings)
-    labels = exported_labels(chosen.labels, settings) if chosen else []
-    by_judge = read.get("judge")
-    judged = by_judge[0].labels if isinstance(by_judge, list) else ()
-    return Agreement(
-        path_id=of.path_id,
-        problem_id=of.problem_id,
-        kept=reason is None,
-        reason=reason,
-        label_first_error=(
-            of.labels.first_error if of.labels else first_error(chosen.labels) if chosen else None
-        ),
-        judge_first_error=first_error(judged),
-        rule=settings.rule,
-        labels=labels,
-        values=list(chosen.values[: len(labels)]) if chosen else [],
-        chosen=speaker,
-    )
-
-
-def _overwritten(
-    readings: Sequence[Reading], of: Evidence, settings: ConsensusSettings
-) -> list[Reading]:
-    """The readings of the first source; under `outcome_overwrites_last` with a new last label."""
-    if not settings.outcome_overwrites_last:
-        return list(readings)
-    return [replace(each, labels=(*each.labels[:-1], of.right_answer)) for each in readings]
-
-
-def _agreeing(
-    readings: Sequence[Reading],
-    others: Sequence[list[Reading] | Unread],
-    settings: ConsensusSettings,
-) -> tuple[Reading, int | None, Unread | Disagreement | None]:
-    """The first reading that all other sources agree with; if none, the first with its reason.
-
-    Returns (reading, index of the verification to export, None or the reason).
-    """
-    trials: list[tuple[Reading, int | None, Unread | Disagreement | None]] = []
-    for first in readings:
-        speaker = first.chosen
-        reason: Unread | Disagreement | None = None
-        for other in others if settings.rule != "none" else ():
-            if isinstance(other, Unread):
-                reason = other
-                break
-            troubles = [disagreement(first, each, settings.rule) for each in other]
-            if None not in troubles:
-                reason = troubles[0]
-                break
-            speaker = other[troubles.index(None)].chosen if speaker is None else speaker
-        if reason is None:
-            return first, speaker, None
-        trials.append((first, speaker, reason))
-    return trials[0]
-
-
-def check_sources(settings: ConsensusSettings, road: Sequence[str]) -> None:
-    """Raise ConfigurationError for sources that a road can't give."""
+def check_sources(settings: ConsensusSettings, road: Sequence[str], judge: JudgeSettings) -> None:
+    """Raise ConfigurationError for sources that a road, or a prefix, can't give."""
     if not settings.sources or len(set(settings.sources)) < len(settings.sources):
         raise ConfigurationError("`consensus.sources`: name each source once, at least one")
     if settings.sources[0] == "outcome":
@@ -221,6 +63,17 @@ def check_sources(settings: ConsensusSettings, road: Sequence[str]) -> None:
                 f"`consensus.sources`: {source!r} needs {' or '.join(NEEDS[source])} in "
                 "`stages.road`"
             )
+    by_outcome = settings.outcome_overwrites_last or "outcome" in settings.sources
+    if judge.prefixes > 1 and settings.sources[0] not in ("labels", "people"):
+        raise ConfigurationError(
+            "`judge.prefixes`: labels of the whole path must come from another source: put that "
+            "first in `consensus.sources`, or set it to 1"
+        )
+    if by_outcome and judge.prefixes > 1:
+        raise ConfigurationError(
+            "`judge.prefixes`: a prefix has no outcome; set it to 1, or take the outcome out of "
+            "`consensus`"
+        )
 
 
 class ConsensusStage(PureStage):
@@ -237,11 +90,14 @@ class ConsensusStage(PureStage):
         verified: bool = True,
         labelled: bool = True,
         executes: bool = True,
+        least: float = 0.0,
     ) -> None:
         """`verified`, `labelled`: whether a stage of the road writes verifications, or labels.
 
-        `executes`: whether the code of rationales is run.
+        `executes`: whether the code of rationales is run. `least`: the least mean score of a
+        verification's reasons, where a second model scored them.
         """
+        self._least = least
         self._settings = settings
         self._judge = judge or JudgeSettings()
         self._verified = verified
@@ -257,13 +113,15 @@ class ConsensusStage(PureStage):
         paths = {row.path_id: row for row in rows[PATHS]}
         rationales = {row.path_id: row for row in (*rows[RATIONALES], *rows[FORMALIZED])}
         judgements_of: dict[str, list[Judgement]] = defaultdict(list)
-        for row in rows[JUDGEMENTS]:
+        for row in scored(rows[JUDGEMENTS], rows[REASONS], self._least):
             judgements_of[row.path_id].append(row)
+        trees = grounded_chains(rows[GROUNDED])
         people = {
             f"{given.problem_id}#{index}": solution.label
             for given in rows[GIVEN]
             for index, solution in enumerate(given.solutions)
         }
+        injected = {row.path_id: row for kind in ALTERED for row in rows[kind]}
 
         def judge(path_id: str) -> list[Agreement]:
             labelled, path = labels.get(path_id), paths.get(path_id)
@@ -276,23 +134,27 @@ class ConsensusStage(PureStage):
             problem = rationale or (judgements[0] if judgements else labelled or paths[path_id])
             of = Evidence(
                 path_id, problem.problem_id, steps, path, labelled, rationale, judgements,
-                people.get(path_id),
+                tuple(trees.get(path_id, ())), people.get(path_id), injected.get(path_id),
             )  # fmt: skip
-            return [agreement(of, self._settings, self._judge)]
+            return agreements(of, self._settings, self._judge)
 
         entered = list(rationales) or list(judgements_of)
         if not self._verified:
             selected = [path.path_id for path in rows[PATHS] if path.selected]
             entered = list(labels) if self._labelled else selected
-        judged, drops = process_now(entered, str, judge)
-        judged = self._balanced(judged, {name: path.correct for name, path in paths.items()})
+        parts, drops = process_now(entered, str, judge)
+        parts = self._balanced(parts, {name: path.correct for name, path in paths.items()})
+        parts_of: dict[str, list[Agreement]] = defaultdict(list)
+        for part in parts:
+            parts_of[part.path_id].append(part)
+        judged = [of_path(rows) for rows in parts_of.values()]
         lost = [Drop(row.path_id, row.reason) for row in judged if row.reason is not None]
         return ShardResult(
             tuple(judged), (*drops, *lost), {"kept": sum(row.kept for row in judged)}
         )
 
     def _balanced(self, judged: list[Agreement], right: dict[str, bool]) -> list[Agreement]:
-        """Keep as many paths of one class as of the other, the first ones of each."""
+        """Keep as many paths, or prefixes, of one class as of the other, the first of each."""
         if self._settings.balance == "none":
             return judged
 
@@ -320,23 +182,24 @@ def _filter(kit: Kit[StageSettings]) -> ConsensusStage:
         verified=any(kit.reads(kind) for kind in VERIFIED),
         labelled=kit.reads(LABELS),
         executes=kit.settings.rationalize.execute,
+        least=kit.settings.metaverify.least if kit.reads(REASONS) else 0.0,  # type: ignore[attr-defined]
     )
 
 
 def _check(settings: StageSettings) -> None:
-    check_sources(settings.consensus, settings.road)
+    check_sources(settings.consensus, settings.road, settings.judge)
 
 
 def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
-    return True if setting in READ_BY_CONSENSUS else None
+    return True if setting in (*READ_BY_CONSENSUS, LEAST) else None
 
 
-VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS)
+VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS, GROUNDED)
 CONSENSUS = Stage(
     rows=AGREEMENTS,
     role="cpu",
-    reads=(PATHS, GIVEN, TREE, LABELS, *VERIFIED),
-    without=(GIVEN, TREE, LABELS, *VERIFIED),
+    reads=(PATHS, GIVEN, TREE, LABELS, *VERIFIED, REASONS),
+    without=(GIVEN, TREE, LABELS, *VERIFIED, REASONS),
     says="keeps a path only where its labels and what was written of it agree",
     settings=ConsensusSettings,
     check=_check,

@@ -70,7 +70,7 @@ class Completer(KitStage[StageSettings]):
             _, drops = await process_items(selected, lambda path: path.path_id, shard.estimate)
         finally:
             await shard.close()
-        rolled = [self._row(*entry) for entry in shard.entries(selected)]
+        rolled = [self.row(*entry) for entry in shard.entries(selected)]
         return ShardResult(
             tuple(rolled),
             tuple(drops),
@@ -117,7 +117,7 @@ class Completer(KitStage[StageSettings]):
         """Whether a path gets rollouts of state 0 only."""
         return self._wrong_only and path.correct
 
-    def _row(
+    def row(
         self, path: Path, state: int, number: int, parts: Sequence[Rollouts], shared: bool
     ) -> StateRollouts:
         """The row of one state and round, from one request or several."""

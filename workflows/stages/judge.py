@@ -1,7 +1,8 @@
 """Stage `judge`: independent verifications of every path, without code, by one model.
 
 A seat is a prompt with what it may see of the truth. Each seat of a panel verifies several times.
-Under meta-critique the same model criticises every verification and then writes it again.
+Under meta-critique the same model criticises every verification and then writes it again. Beside
+the whole path, shorter prefixes of it are verified where that is asked for.
 
 Invariant: a seat's prompt is made only of what the seat may know. Every text becomes a row,
 readable or not, so that votes can be counted again in another way.
@@ -10,8 +11,10 @@ readable or not, so that votes can be counted again in another way.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 
 from actors.engines.contract import Chat, Completion, Refusal
 from actors.workers.contract import ShardResult, process_items
@@ -20,6 +23,7 @@ from storage.errors import ItemError
 from storage.rows.kinds import JUDGEMENTS, LABELS, PATHS, PROBLEMS, ShardRows
 from storage.rows.records import Judgement, Path, Problem
 from storage.runs.specs import Difference, Spec
+from workflows.formats.thoughts import parted
 from workflows.judging.ballots import read
 from workflows.judging.references import check_references
 from workflows.judging.seats import Opinion, Seat, Unjudged, panel
@@ -48,7 +52,10 @@ class Judge(KitStage[StageSettings]):
             if self._asked.paths == "wrong" and path.correct:
                 raise ItemError(Unjudged.RIGHT_ANSWER)
             problem = problems[path.problem_id]
-            parts = await asyncio.gather(*(self._ask(problem, path, seat) for seat in self._panel))
+            asked = product(self._panel, self._lengths(path))
+            parts = await asyncio.gather(
+                *(self._ask(problem, path, seat, steps) for seat, steps in asked)
+            )
             return [row for part in parts for row in part]
 
         judgements, drops = await process_items(
@@ -63,39 +70,57 @@ class Judge(KitStage[StageSettings]):
                 "unreadable": sum(
                     row.round != "critique" and None in row.verdicts for row in judgements
                 ),
+                **({"cut in thought": cut} if (cut := _cut_in_thought(judgements)) else {}),
             },
         )
 
-    async def _ask(self, problem: Problem, path: Path, seat: Seat) -> list[Judgement]:
-        """All texts of one seat about a path, in the order of its verifications."""
-        chat = seat.chat(problem, path.steps)
-        verified = await self._generate(chat, path, seat, 0, "verify", self._asked.votes)
+    def _lengths(self, path: Path) -> list[int]:
+        """The lengths of the prefixes that are verified, the whole path first."""
+        whole = len(path.steps)
+        count = min(self._asked.prefixes, whole) - 1
+        draw = random.Random(self.kit.seed_of(f"{path.path_id}\x1fprefixes"))
+        return [whole, *sorted(draw.sample(range(1, whole), count), reverse=True)]
+
+    async def _ask(self, problem: Problem, path: Path, seat: Seat, steps: int) -> list[Judgement]:
+        """All texts of one seat about a path's first steps, in the order of its verifications."""
+        prefix = replace(path, steps=path.steps[:steps])
+        whole = steps == len(path.steps)
+        about = _About(prefix, None if whole else steps)
+        chat = seat.chat(problem, prefix.steps)
+        verified = await self._generate(chat, about, seat, 0, "verify", self._asked.votes)
         if self._asked.aggregator != "meta_critique":
             return verified
         revised = await asyncio.gather(
-            *(self._revise(problem, path, seat, first) for first in verified)
+            *(self._revise(problem, about, seat, first) for first in verified)
         )
         return [row for part in zip(verified, revised, strict=True) for row in (part[0], *part[1])]
 
     async def _revise(
-        self, problem: Problem, path: Path, seat: Seat, first: Judgement
+        self, problem: Problem, about: _About, seat: Seat, first: Judgement
     ) -> list[Judgement]:
         """Ask for a critique of a verification, and for its revision."""
-        chat = seat.critique_chat(problem, path.steps, first.text)
-        (critique,) = await self._generate(chat, path, seat, first.number, "critique", 1)
+        steps = about.path.steps
+        chat = seat.critique_chat(problem, steps, first.text)
+        (critique,) = await self._generate(chat, about, seat, first.number, "critique", 1)
         criticism = critique.text.removeprefix(chat.prefill)
-        chat = seat.merge_chat(problem, path.steps, first.text, criticism)
-        return [critique, *await self._generate(chat, path, seat, first.number, "merge", 1)]
+        chat = seat.merge_chat(problem, steps, first.text, criticism)
+        return [critique, *await self._generate(chat, about, seat, first.number, "merge", 1)]
 
     async def _generate(
-        self, chat: Chat, path: Path, seat: Seat, number: int, turn: str, count: int
+        self, chat: Chat, about: _About, seat: Seat, number: int, turn: str, count: int
     ) -> list[Judgement]:
+        path = about.path
         item = f"{path.path_id}\x1f{seat.prompt}\x1f{seat.sees}\x1f{turn}"
+        item += f"\x1f{about.steps}" if about.steps else ""
         seed = self.kit.seed_of(item, number)
+        if self._asked.thinks:
+            chat = replace(chat, prefill="")
         reply = await self.kit.engine.generate(chat, replace(self._sampling, n=count, seed=seed))
 
         def row(offset: int, completion: Completion) -> Judgement:
-            text = completion.after(chat.prefill)
+            thought, text = parted(
+                completion.after(chat.prefill), completion.thought, self._asked.thinks
+            )
             opinion = (
                 Opinion([], [], None) if turn == "critique" else seat.read(text, len(path.steps))
             )
@@ -114,6 +139,8 @@ class Judge(KitStage[StageSettings]):
                 model=self.kit.model,
                 seed=self.kit.seed_of(item, number + offset),
                 tokens=completion.tokens,
+                thought=thought or None,
+                steps=about.steps,
             )
 
         rows = [row(offset, completion) for offset, completion in enumerate(reply.completions)]
@@ -127,6 +154,20 @@ class Judge(KitStage[StageSettings]):
         if says_something(self._asked, row):
             return None
         return "truncated" if row.finish_reason != "stop" else "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What is judged."""
+
+    path: Path
+    """With the steps of the prefix alone."""
+    steps: int | None
+    """As `Judgement.steps`."""
+
+
+def _cut_in_thought(rows: Sequence[Judgement]) -> int:
+    return sum(row.only_thought for row in rows)
 
 
 def entering(rows: ShardRows, labelled: bool) -> list[Path]:

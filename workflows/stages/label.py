@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from actors.workers.contract import PureStage, ShardResult, process_now
 from storage.errors import ConfigurationError, ItemError
-from storage.rows.kinds import LABELS, PATHS, PROVED, ROLLOUTS, TREE, ShardRows
+from storage.rows.kinds import LABELS, PATHS, PITS, PROVED, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Path, PathLabels, StateRollouts
 from storage.runs.specs import Difference, Spec
 from workflows.estimation.fixed import monte_carlo
@@ -150,7 +150,9 @@ class LabelStage(PureStage):
         A path that an earlier stage dropped has incomplete rows, or MC(s1) = 0. Its reason is in
         that stage's commit, and is not counted again. Raises ConfigurationError.
         """
-        rollouts, proved = by_path(rows[ROLLOUTS]), by_path(rows[PROVED])
+        more = (row for pit in rows[PITS] for row in pit.rollouts)
+        rollouts = by_path((*rows[ROLLOUTS], *more))
+        proved = by_path(rows[PROVED])
         samples: dict[str, list[Path]] = defaultdict(list)
         for path in rows[PATHS]:
             samples[path.problem_id].append(path)
@@ -225,8 +227,8 @@ def _labeller(kit: Kit[StageSettings]) -> LabelStage:
 LABEL = Stage(
     rows=LABELS,
     role="cpu",
-    reads=(PATHS, ROLLOUTS, PROVED, TREE),
-    without=(ROLLOUTS, PROVED, TREE),
+    reads=(PATHS, ROLLOUTS, PITS, PROVED, TREE),
+    without=(ROLLOUTS, PITS, PROVED, TREE),
     one_of=(ROLLOUTS, TREE),
     says="labels every step by what it did to the chance of a right answer",
     settings=LabelSettings,

@@ -30,9 +30,9 @@ from workflows.formats.paper_form import PaperForm
 from workflows.formats.rationale import Unreadable
 from workflows.formats.worked_examples import rationale_turns
 from workflows.settings import RationalizeSettings, StageSettings, sampling_of
-from workflows.stages.code_loop import execute, run_block, write_and_run
-from workflows.stages.draft import Draft, Solution, solutions_of
 from workflows.stages.kit import HARD_STEPS_ARE_RARE, TEMPLATE, Kit, KitStage, Stage
+from workflows.stages.writing.code_loop import execute, run_block, write_and_run
+from workflows.stages.writing.draft import Draft, Solution, solutions_of
 
 VOTE_TOKENS = 16
 """Generated tokens of one index vote: a sign, digits, a closing brace."""
@@ -52,7 +52,7 @@ class Unwritten(StrEnum):
 
 
 @dataclass(slots=True)
-class _Spent:
+class Spent:
     """The cost of a shard, with that of failed tries."""
 
     tokens: int = 0
@@ -89,7 +89,7 @@ class RationaleWriter(KitStage[StageSettings]):
         `too_many_code_rounds`, `truncated`, `sandbox_lost` (after all tries), `request_rejected`.
         Raises InfrastructureError, with SandboxUnavailable.
         """
-        spent = _Spent()
+        spent = Spent()
 
         async def one(solution: Solution) -> list[Rationale]:
             return [await self._verify(solution, spent)]
@@ -112,7 +112,7 @@ class RationaleWriter(KitStage[StageSettings]):
             },
         )
 
-    async def _verify(self, solution: Solution, spent: _Spent) -> Rationale:
+    async def _verify(self, solution: Solution, spent: Spent) -> Rationale:
         for attempt in range(self._asked.attempts - 1):
             try:
                 return await self._attempt(solution, attempt, spent)
@@ -120,10 +120,10 @@ class RationaleWriter(KitStage[StageSettings]):
                 continue  # only the last try's reason is counted
         return await self._attempt(solution, self._asked.attempts - 1, spent)
 
-    async def _attempt(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
+    async def _attempt(self, solution: Solution, attempt: int, spent: Spent) -> Rationale:
         return await retried_item(partial(self._write, solution, attempt, spent))
 
-    async def _write(self, solution: Solution, attempt: int, spent: _Spent) -> Rationale:
+    async def _write(self, solution: Solution, attempt: int, spent: Spent) -> Rationale:
         draft = Draft(self._form.chat(solution.problem, solution.steps))
         try:
             row = await self._written(draft, solution, attempt)

@@ -1,7 +1,8 @@
 """Stage `search`: a tree of states per problem, grown where a wrong rollout first errs.
 
 The sampled solutions and the completion model's rollouts from the bare problem are rollouts of the
-root. OmegaPRM's rule picks a wrong one. Halving finds its first state without a right rollout.
+root. OmegaPRM's rule picks a wrong one. Halving finds its first state without a right rollout. What
+is halved are the rollout's steps, or its words weighed by their tokens (`search.halve`).
 Every state on the way becomes a node, whose own wrong rollouts may be picked later. Every rollout
 that was searched stays in the tree as a leaf.
 
@@ -12,7 +13,8 @@ prefix, and is made once. Its parent is the longest other prefix of it in the tr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.engines.contract import Refusal
@@ -23,7 +25,7 @@ from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.rows.tree_records import TreeNode
 from workflows.answers import read_answer
-from workflows.estimation.omega import Candidate, choose
+from workflows.estimation.omega import Candidate, choose, middle
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
 from workflows.labels.rule import Unlabelled
@@ -32,6 +34,9 @@ from workflows.stages.estimate import ROLLOUT_TOKENS, check_rollouts, rolled_ane
 from workflows.stages.kit import Kit, KitStage, Stage
 
 Steps = tuple[str, ...]
+"""The units of a rollout that a search halves: its steps, or its words with the blanks before."""
+_WORD = re.compile(r"\s*\S+")
+_FIRST = steps.header(1).rstrip()
 
 
 @dataclass(slots=True)
@@ -74,6 +79,11 @@ class TreeSearcher(KitStage[StageSettings]):
         self._chat = next_chat(kit.settings.sample, kit.texts)
         self._sampling = sampling_of(kit.settings.estimate)
         self._asked = kit.settings.search
+        self._by_tokens = self._asked.halve == "tokens"
+        spell = kit.spell
+        self._tokens: Callable[[str], int] = (
+            (lambda word: 1) if spell is None else (lambda word: len(spell(word)))
+        )
 
     async def run(self, rows: ShardRows) -> ShardResult[TreeNode]:
         """Grow a tree for each problem with selected paths.
@@ -102,7 +112,8 @@ class TreeSearcher(KitStage[StageSettings]):
                 Unlabelled.MC_ZERO_START, f"0 of {self._asked.rollouts} rollouts are right"
             )
         for path in paths:
-            seeded = _Rollout(path.path_id, path.text, tuple(path.steps), path.correct, ())
+            units = self._units(path.text) if self._by_tokens else tuple(path.steps)
+            seeded = _Rollout(path.path_id, path.text, units, path.correct, ())
             tree.leaves[seeded.steps] = seeded
             if not path.correct:
                 tree.open.append(seeded)
@@ -117,7 +128,9 @@ class TreeSearcher(KitStage[StageSettings]):
         starts = [tree.nodes[rollout.start] for rollout in tree.open]
         k = self._asked.rollouts
         candidates = [
-            Candidate(node.c / k, node.visits, _words(rollout.steps[len(node.prefix) :]))
+            Candidate(
+                node.c / k, node.visits, _words(self._text(rollout.steps[len(node.prefix) :]))
+            )
             for node, rollout in zip(starts, tree.open, strict=True)
         ]
         total = sum(node.visits for node in tree.nodes.values())
@@ -126,11 +139,29 @@ class TreeSearcher(KitStage[StageSettings]):
         rollout = tree.open.pop(place)
         tree.leaves.setdefault(rollout.steps, rollout)
         live, dead = len(rollout.start), len(rollout.steps)
-        openings = steps.openings(rollout.text, rollout.steps)
-        while dead - live > 1 and tree.made < self._asked.most_rollouts:
-            middle = (live + dead) // 2
-            node = await self._node(tree, rollout.steps[:middle], openings[middle], rollout.name)
-            live, dead = (middle, dead) if node.c else (live, middle)
+        lengths = [self._tokens(unit) if self._by_tokens else 1 for unit in rollout.steps]
+        least = self._asked.edge if self._by_tokens else 1
+        openings = self._openings(rollout)
+        while dead - live > 1 and sum(lengths[live:dead]) > least:
+            if tree.made >= self._asked.most_rollouts:
+                break
+            cut = middle(lengths, live, dead)
+            node = await self._node(tree, rollout.steps[:cut], openings(cut), rollout.name)
+            live, dead = (cut, dead) if node.c else (live, cut)
+
+    def _units(self, text: str) -> Steps:
+        if not self._by_tokens:
+            return tuple(steps.whole(text))
+        return tuple(_WORD.findall(text.removeprefix(_FIRST)))
+
+    def _text(self, units: Steps) -> str:
+        return ("" if self._by_tokens else steps.SEPARATOR).join(units)
+
+    def _openings(self, rollout: _Rollout) -> Callable[[int], str]:
+        """Cut -> the text that a rollout of the state before it continues."""
+        if self._by_tokens:
+            return lambda cut: _FIRST + "".join(rollout.steps[:cut])
+        return steps.openings(rollout.text, rollout.steps).__getitem__
 
     async def _node(self, tree: _Tree, prefix: Steps, opening: str, source: str | None) -> _Node:
         """Return the node of a prefix; a new node gets rollouts that continue `opening`."""
@@ -152,7 +183,7 @@ class TreeSearcher(KitStage[StageSettings]):
         verdicts = await self.kit.grader.grade(problem.answer, answers)
         name = f"{problem.problem_id}#t{len(tree.nodes)}"
         rollouts = [
-            _Rollout(f"{name}r{index}", text, tuple(steps.whole(text)),
+            _Rollout(f"{name}r{index}", text, self._units(text),
                      right and answer is not None, prefix)
             for index, (text, answer, right) in enumerate(
                 zip(texts, answers, verdicts, strict=True))
@@ -191,17 +222,21 @@ class TreeSearcher(KitStage[StageSettings]):
     ) -> TreeNode:  # fmt: skip
         above = [steps[:size] for size in range(len(steps)) if steps[:size] in tree.nodes]
         parent = tree.nodes[above[-1]] if above else None
-        own = list(steps[len(parent.prefix) :] if parent else steps)
+        units = steps[len(parent.prefix) :] if parent else steps
+        text = self._text(units)
+        own = list(units)
+        if self._by_tokens:
+            own, text = [text] if units else [], text.strip()
         return TreeNode(
             node_id=name, parent_id=parent.name if parent else None,
-            problem_id=tree.problem.problem_id, steps=own, text="\n\n".join(own), mc=mc, n=n, c=c,
+            problem_id=tree.problem.problem_id, steps=own, text=text, mc=mc, n=n, c=c,
             source_rollout=source, visits=visits, leaf=leaf, model=self.kit.model, seed=seed,
             tokens=tokens,
         )  # fmt: skip
 
 
-def _words(steps: Sequence[str]) -> int:
-    return sum(len(step.split()) for step in steps)
+def _words(text: str) -> int:
+    return len(text.split())
 
 
 def _counts(rows: Sequence[TreeNode], drops: Sequence[Drop]) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """From the committed export shards of runs, or a file, to what is trained on.
 
-Conversations are tokenised once and stored (`workflows.training.tokenised`), divided once
-(`workflows.training.split`), and read by each worker when an update asks for them. Nothing passes
-through the driver.
+Conversations are tokenised once and stored (`workflows.training.tokenised`) and divided once
+(`workflows.training.split`), before any worker of a training starts. Workers read them when an
+update asks for them. Nothing passes through the driver.
 
 Invariant: what is trained on, in which order, follows from rows and settings alone, whoever made
 the tokens and whenever.
@@ -10,16 +10,20 @@ the tokens and whenever.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from actors.models.rewards import RewardModel
 from actors.training.batches import Corpus
 from actors.training.conversations import Shards, Stored
-from actors.training.events import Place, Say, quiet
+from actors.training.events import Place
+from actors.training.job import Missing
 from actors.training.together import by_first, together
-from storage.errors import InputError
+from storage.errors import InputError, NothingFound
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.trainings.checkpoints import fetch_files
@@ -29,7 +33,7 @@ from workflows.training.settings import BetweenRuns, DataSettings, HeadSettings
 from workflows.training.sources import FileSource, RunSource, Source
 from workflows.training.split import HELD_OUT, SHARDS, TRAIN, Splitting
 from workflows.training.taught import teaching
-from workflows.training.tokenised import COUNTS, Making, make_missing
+from workflows.training.tokenised import COUNTS, Making, make_shards
 
 MOST_TOKENS = 8192
 """Longest conversation where neither the settings nor the model say otherwise."""
@@ -69,31 +73,67 @@ class CorpusSource:
             )
         return wanted or min(context, MOST_TOKENS)
 
-    def load(
-        self, tokenizer: Any, most_tokens: int, folder: Path, place: Place, say: Say = quiet
-    ) -> Corpus:
-        """Everything to train on; tokens that nobody stored yet are made, by all workers together.
-
-        folder: shared by the workers of a machine, for what is fetched. Raises InputError where
-        nothing is left to train on.
-        """
+    def tokens(self, tokenizer: Any, most_tokens: int) -> CorpusTokens:
+        """Where its conversations are stored as tokens of a tokenizer."""
         store = open_store(self.store)
         masker: Masker | Passages
-        yes = no = 0
         if self.reward.reads:
             masker = Passages(tokenizer, self.reward)
         else:
             masker = masker_for(tokenizer, self.data.train_on_code_output)
-            yes, no = masker.yes, masker.no
         making = Making(masker, self.view, self.data, most_tokens, self.head)
         sources = self._sources(store)
         sets = [making.tokens(store, source) for source in sources]
-        splitting = Splitting(sources, sets, self.data.held_out, self.between)
-        split = by_first(place, splitting.stored)
+        return CorpusTokens(making, Splitting(sources, sets, self.data.held_out, self.between))
+
+    def _sources(self, store: ObjectStore) -> list[Source]:
+        if self.file is not None:
+            return [FileSource(store, self.run, self.file)]
+        names = self.runs or (self.run,)
+        digests = self.digests or (None,) * len(names)
+        teach = teaching(self.reward, self.head)
+        return [RunSource(store, *pair, teach) for pair in zip(names, digests, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusTokens:
+    """The conversations of a source as stored tokens (`actors.training.job.Tokens`)."""
+
+    making: Making
+    splitting: Splitting
+
+    def missing(self) -> Missing | None:
+        """The shards that nobody stored yet; None: all are there, and divided."""
+        if self.splitting.stored() is not None:
+            return None
+        pieces, of = [], 0
+        for number, source in enumerate(self.splitting.sources):
+            lacking = set(range(source.shards)) - self.splitting.sets[number].shards()
+            pieces += [(number, shard) for shard in sorted(lacking)]
+            of += source.shards
+        return Missing(pieces, of)
+
+    def make(self, pieces: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """Make and store some shards; yields after each."""
+        for number, group in groupby(sorted(pieces), key=itemgetter(0)):
+            source, tokens = self.splitting.sources[number], self.splitting.sets[number]
+            yield from make_shards(self.making, tokens, source, [shard for _, shard in group])
+
+    def divide(self) -> None:
+        """Decide what is trained on, and store it. Raises InputError where that is nothing."""
+        self.splitting.made()
+
+    def corpus(self, folder: Path, place: Place) -> Corpus:
+        """Everything to train on. Raises NothingFound where tokens are missing.
+
+        folder: shared by the workers of a machine, for what is fetched.
+        """
+        sets, store = self.splitting.sets, self.splitting.sets[0].store
+        split = by_first(place, self.splitting.stored)
         if split is None:
-            for source, tokens in zip(sources, sets, strict=True):
-                make_missing(making, tokens, source, place, say)
-            split = by_first(place, splitting.made)
+            raise NothingFound(
+                "the tokens of this training were removed while it began: start it again"
+            )
         there, files = folder / "split", split.files
 
         def fetch(moved: Any) -> None:
@@ -105,12 +145,6 @@ class CorpusSource:
         sharers = place.local_workers
         shards = Shards(store, prefixes, there / SHARDS, folder / "tokens", sharers)
         train, held_out = (Stored(there / side, shards) for side in (TRAIN, HELD_OUT))
+        masker = self.making.masker
+        yes, no = (masker.yes, masker.no) if isinstance(masker, Masker) else (0, 0)
         return Corpus(train, held_out, dict(split.notes[COUNTS]), yes, no)
-
-    def _sources(self, store: ObjectStore) -> list[Source]:
-        if self.file is not None:
-            return [FileSource(store, self.run, self.file)]
-        names = self.runs or (self.run,)
-        digests = self.digests or (None,) * len(names)
-        teach = teaching(self.reward, self.head)
-        return [RunSource(store, *pair, teach) for pair in zip(names, digests, strict=True)]

@@ -1,5 +1,9 @@
 """A training to its end: checks, cluster, the work, and the model's folder.
 
+Tokens are made before workers are asked for. On a cluster that was joined they come before its GPUs
+too, since those may be nodes that come when they are asked for. Its precision, which follows from
+GPUs, is then decided with the tokens stored: no token depends on it.
+
 Invariant: nothing is written before the checks have passed; what was stopped or crashed is a
 training that the same call continues; of one that is finished only the model is copied.
 """
@@ -18,11 +22,13 @@ from actors.stopping import anywhere, awaitable, terminable
 from storage.errors import ConfigurationError, RunStopped
 from storage.objects.opening import open_store
 from storage.objects.probe import probe_store
+from storage.objects.store import ObjectStore
 from storage.trainings.folders import StoredFolder
 from storage.trainings.training import Training
 from workflows.runs.configuration import ClusterSettings
 from workflows.runs.listening import SILENT, Listener
 from workflows.runs.site import Site
+from workflows.runs.waiting import check_gpu_cores
 from workflows.training.settings import TrainConfig
 from workflows.training.start import (
     check_out,
@@ -31,7 +37,9 @@ from workflows.training.start import (
     pinned,
     recalled,
     settled,
+    source_of,
     start_training,
+    store_file,
     training_of,
     write_out,
 )
@@ -72,10 +80,16 @@ def train(
             check_model(config.base_model)
         model = training_of(config, store).model()
         check_out(target, model)
+        config = pinned(config, begun)
         looks: list[Look] = []
+        gpus_later = site.remote and config.spread.device == "auto"
         if model is None:
             probe_store(store)
-            if site.remote and config.spread.device == "auto":
+            if gpus_later:  # else they would wait for the tokens
+                _check_gpus(config, site)
+                if begun is not None:  # another configuration is refused before any work
+                    start_training(settled(config, (), begun), store)
+                _make_tokens(config, store, site)
                 spread = config.spread
                 site.gpus_for(spread.workers, spread.cpus_per_worker or 1, spread.place_patience_s)
             looks = site.machines(config.spread.device == "auto")
@@ -86,9 +100,10 @@ def train(
         config = settled(config, machines, begun)
         if model is None and not site.remote:
             check_trainable(config, machines)
-        config = pinned(config, begun)
         training = start_training(config, store)
         if model is None:
+            if not gpus_later:
+                _make_tokens(config, store, site)
             _train(config, training, site)
             model = training.model()
             if model is None:
@@ -100,11 +115,33 @@ def train(
 train_async = awaitable(train)
 
 
+def _check_gpus(config: TrainConfig, site: Site) -> None:
+    """What can be said of GPUs before there are enough of them. Raises ConfigurationError."""
+    site.gpus()  # joins the cluster
+    check_gpu_cores(config.spread.cpus_per_worker or 1)
+    _check_machines(site.machines(on_gpus=True))
+
+
 def _check_machines(looks: Sequence[Look]) -> None:
     unfit = [(look, misfit) for look in looks for misfit in torch_misfits(look.machine)]
     if unfit:
         look, misfit = unfit[0]
         raise ConfigurationError(f"{look.where}: {misfit}")
+
+
+def _make_tokens(config: TrainConfig, store: ObjectStore, site: Site) -> None:
+    """Have the tokens stored, by processors of the cluster, before any worker is asked for."""
+    from actors.training.ray_tokens import make_tokens  # takes seconds to import
+    from actors.training.tokens import tokens_of
+
+    spec = training_of(config, store).spec
+    store_file(config, store, spec)
+    base, source = config.base_model, source_of(config, spec)
+    if not site.remote and tokens_of(base, source).missing() is None:
+        return
+    site.gpus()  # joins or starts the cluster
+    with terminable(), site.listener.tokens(config.training) as tell:
+        make_tokens(base, source, config.spread.failures + 1, tell, site.listener.say)
 
 
 def _train(config: TrainConfig, training: Training, site: Site) -> None:

@@ -101,10 +101,15 @@ def start_training(config: TrainConfig, store: ObjectStore) -> Training:
     """Create the training, or open it where it exists with the same spec. Raises SpecMismatch."""
     made = training_of(config, store)
     training = Training.start(store, made.name, made.spec)
-    if config.conversations is not None:
-        data, digest = file_of(config.conversations), training.spec.dataset
-        put_content(store, stored_key(training.name, config.conversations, digest), data, digest)
+    store_file(config, store, training.spec)
     return training
+
+
+def store_file(config: TrainConfig, store: ObjectStore, spec: TrainingSpec) -> None:
+    """Copy the file of conversations, if there is one, to where workers read it; idempotent."""
+    if config.conversations is not None:
+        data, digest = file_of(config.conversations), spec.dataset
+        put_content(store, stored_key(config.training, config.conversations, digest), data, digest)
 
 
 def template_text(config: TrainConfig) -> str | None:

@@ -1,8 +1,8 @@
 """From rows to stored shards of tokens, made once for all trainings that need the same.
 
 A shard is a pure function of its rows, the view, the settings of the data and the tokenizer with
-its template; the key of the set is a digest of all these. The workers of a training share what is
-missing; what was made before a crash stays.
+its template; the key of the set is a digest of all these. Several processes share what is missing;
+what was made before a crash stays.
 
 Invariant: every row of a run is a conversation of some shard, or counted there with its reason.
 """
@@ -12,17 +12,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from actors.training.conversations import TOKENS, Conversation, table_of, write_arrow
-from actors.training.events import Event, Place, Say
-from actors.training.together import by_first, together
 from storage.errors import ItemError
 from storage.objects.store import ObjectStore
 from storage.rows.parquet import write_parquet
@@ -121,29 +118,10 @@ class Making:
         return fitted(row, self.masker, self.most_tokens, self.data.too_long, counts)
 
 
-def make_missing(making: Making, tokens: TokenSet, source: Source, place: Place, say: Say) -> None:
-    """Make the shards that are not stored, each worker its share. Raises UserError and more."""
-    missing, of = by_first(place, lambda: _missing(tokens, source))
-    if not missing:
-        return
-
-    def tell(made: int) -> None:
-        values = {"shards": of - len(missing) + made, "of": of, "name": source.name}
-        say(Event("tokenised", values=values))
-
-    mine = missing[place.rank :: place.workers]
-    together(place, partial(_make, making, tokens, source, mine), tell)
-
-
-def _missing(tokens: TokenSet, source: Source) -> tuple[list[int], int]:
-    """(shards that are not stored, number of all)."""
-    return sorted(set(range(source.shards)) - tokens.shards()), source.shards
-
-
-def _make(
-    making: Making, tokens: TokenSet, source: Source, wanted: Sequence[int],
-    moved: Callable[[int], None],
-) -> None:  # fmt: skip
+def make_shards(
+    making: Making, tokens: TokenSet, source: Source, wanted: Sequence[int]
+) -> Iterator[None]:
+    """Make and store some shards of a source; yields after each. Raises UserError and more."""
     for number, rows in source.read(wanted):
         counts: Counter[str] = Counter()
         made = list(making.conversations(rows, counts))
@@ -151,7 +129,7 @@ def _make(
             write_arrow(table_of([one for _, one in made]), Path(folder, TOKENS))
             Path(folder, ROWS).write_bytes(write_parquet(rows_table(made)))
             tokens.put_shard(number, Path(folder), {COUNTS: dict(counts), "rows": len(made)})
-        moved(1)
+        yield
 
 
 def rows_table(made: Sequence[tuple[bytes, Conversation]]) -> Any:

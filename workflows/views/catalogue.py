@@ -12,6 +12,7 @@ from storage.errors import ConfigurationError
 from storage.rows.kinds import stage_rows
 from storage.runs.run import Run
 from workflows.formats.conversation import CODE, COT, DIRECT
+from workflows.views.chains import VERIFICATIONS
 from workflows.views.repairs import INTERVENTION, LAST_STEP
 from workflows.views.reward_models import COUNTS, DISCRIMINATIVE, ORM, PAIRS
 from workflows.views.trainers import TRAINERS
@@ -20,7 +21,7 @@ VIEWS: Mapping[str, View] = {
     view.name: view
     for view in (
         GENPRM, COT, CODE, DIRECT, DISCRIMINATIVE, ORM, COUNTS, PAIRS, INTERVENTION, LAST_STEP,
-        *TRAINERS,
+        VERIFICATIONS, *TRAINERS,
     )
 }  # fmt: skip
 

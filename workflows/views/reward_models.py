@@ -42,6 +42,8 @@ class StepLabelled:
     first_error: int | None
     problem_id: str
     path_id: str
+    follows: list[bool]
+    """T values: whether the label is wrong only because an earlier step is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def step_labelled(
             row.first_error,
             row.problem_id,
             row.path_id,
+            row.follows,
         )
         for row in examples
     ]

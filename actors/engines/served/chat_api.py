@@ -112,11 +112,18 @@ def written(choice: Mapping[str, Any]) -> str:
     """The text of a sample as it was sent; thoughts that the server keeps apart are not in it."""
     message = choice["message"]
     text = message.get("content")
-    if text is None and (message.get("reasoning") or message.get("reasoning_content")):
+    if text is None and thought(choice):
         return ""  # cut in the middle of its thoughts
     if not isinstance(text, str):
         raise BadAnswer("a sample without a text")
     return text
+
+
+def thought(choice: Mapping[str, Any]) -> str:
+    """The thoughts of a sample that the server keeps apart; empty where it sends none."""
+    message = choice["message"]
+    said = message.get("reasoning") or message.get("reasoning_content")
+    return said if isinstance(said, str) else ""
 
 
 def _completion(
@@ -136,7 +143,9 @@ def _completion(
             text, logprobs = kept, _of_text(logprobs, len(kept))
     elif finish == "stop":
         text, stop = _stopped(choice, text, sampling, found)
-    return Completion(text, finish, stop, len(logprobs) or tokens, logprobs)
+    return Completion(
+        text, finish, stop, len(logprobs) or tokens, logprobs, thought=thought(choice)
+    )
 
 
 def _behind(begun: str, text: str, found: Capabilities) -> str:

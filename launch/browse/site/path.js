@@ -117,7 +117,7 @@ function Problem({ problem, path }) {
 }
 
 function Steps({ page }) {
-  const { path, labels, states, reasons, agreement } = page;
+  const { path, labels, states, reasons, agreement, notes } = page;
   const written = page.rationales.find((of) => of.dropped === null);
   return html`${states[0]?.n > 0 && html`<${Answers} state=${states[0]} when="From the problem alone" />`}<ol class="steps">
     ${path.steps.map((text, step) => {
@@ -128,6 +128,7 @@ function Steps({ page }) {
         <div class="head">
           <span class="number">${step + 1}</span>
           ${right !== undefined && html`<span class="label">${right ? "✓ right" : "✗ wrong"}</span>`}
+          ${(notes?.[step] || []).map((note) => html`<span key=${note} class="judge">${note}</span>`)}
           ${reasons[step] && html`<span class="quiet">${reasons[step]}</span>`}
           ${agreement?.judge_first_error === step && html`<span class="judge">the judge's first error</span>`}
         </div>
@@ -176,7 +177,7 @@ function Written({ written }) {
 function Judged({ judged }) {
   const said = judged.index === null ? "names no step" : judged.index < 0 ? "no step is wrong" : `step ${judged.index + 1} is wrong`;
   return html`<details><summary>Judge: ${judged.prompt}, sees ${plain(judged.sees)}, ${judged.round} ${judged.number + 1}: ${said}</summary>
-    <p class="quiet">${judged.model}, seed ${judged.seed}, ${count(judged.tokens)} tokens</p><pre class="prose">${judged.text}</pre></details>`;
+    <p class="quiet">${judged.model}, seed ${judged.seed}, ${count(judged.tokens)} tokens${judged.steps ? `, of the first ${judged.steps} steps` : ""}</p>${judged.thought && html`<details><summary>Thoughts</summary><pre class="prose">${judged.thought}</pre></details>`}<pre class="prose">${judged.text}</pre></details>`;
 }
 
 function Seeds({ page }) {

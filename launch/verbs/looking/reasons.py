@@ -38,7 +38,7 @@ commit count. A sample that is no whole solution is kept, with what is wrong wit
 def page() -> str:
     """The text of docs/reasons.md."""
     parts = {"any stage": tuple(Broken), **REASONS, "a sample": tuple(Flaw)}
-    return PAGE + "".join(_section(name, given) for name, given in parts.items())
+    return PAGE + "".join(_section(name, given) for name, given in parts.items() if given)
 
 
 @cache

@@ -5,10 +5,9 @@ Invariant: a dry run sends nothing, and needs neither token nor hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -60,10 +59,10 @@ def push_named(
     if as_json:
         say(json_line(asdict(pushed)))
     else:
-        _say(pushed, typer.echo, public)
+        _show(pushed, public)
 
 
-def _say(pushed: Pushed, say: Callable[[str], None], public: bool) -> None:
+def _show(pushed: Pushed, public: bool) -> None:
     if pushed.commit is None:
         visible = "public" if public else "private"
         new = (

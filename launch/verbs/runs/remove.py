@@ -19,7 +19,7 @@ from storage.objects.store import ObjectStore
 from storage.runs.layout import check_run_name
 from storage.runs.listing import referring
 from storage.runs.names import RUNS, TRAINING, TRAININGS, nothing_named
-from storage.runs.presence import Who, at_work
+from storage.runs.presence import Who, at_work, drivers_of
 from storage.runs.removal import Extent, Tombstone, extent_of, free, remove, tombstone_of
 
 
@@ -35,7 +35,7 @@ def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> 
     if stone is not None and not free_name and not extent.objects:
         say(f"{what} was removed by {stone.by} already")
         return
-    busy = [] if is_training else at_work(store, name)
+    busy = [] if is_training else at_work(drivers_of(store, name))
     if busy and free_name:
         raise ConfigurationError(
             f"{what} is being worked on by {busy[0]}: its name can't be made free before it ends"

@@ -39,6 +39,8 @@ def status_tables(status: RunStatus) -> Group:
         tables.append(kept_table(status.kept))
     elif rows.get(RATIONALES.stage) and rows.get(EXAMPLES.stage):
         tables.append(f"kept by attempt and reading: {NOT_RECORDED}")
+    if status.labels_said:
+        tables.append(Text(status.labels_said))
     if status.planned:
         tables.append(planned_table(status.planned, status.currency))
     if status.work_said:

@@ -134,10 +134,16 @@ def _client(address: str) -> Any:
         raise ConfigurationError(
             f"--address {head!r}: jobs go to http://HOST:8265, the address of the dashboard"
         )
-    try:
-        from ray.job_submission import JobSubmissionClient
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
 
+    try:
         return JobSubmissionClient(address)
+    except AuthenticationError:
+        raise ConfigurationError(
+            f"the Ray head {head} may ask for its token and none is here: put the cluster's into "
+            "RAY_AUTH_TOKEN or ~/.ray/auth_token, or set RAY_AUTH_MODE=disabled where it has none"
+        ) from None
     except (OSError, RuntimeError) as error:
         raise ConfigurationError(
             f"no Ray head takes jobs at {head}: {_said(error, address)}; correct --address, or see "

@@ -21,9 +21,11 @@ from storage.rows.records.handed_out import (
     Score,
     Verification,
 )
+from storage.rows.records.injected import Injection
 from storage.rows.records.labels import (
     AnswerCount,
     Drop,
+    FirstPit,
     Path,
     PathLabels,
     Problem,
@@ -37,7 +39,10 @@ from storage.rows.records.verdicts import (
     CodeRun,
     Intervention,
     Judgement,
+    Metaverified,
     Rationale,
+    ReasonScore,
+    Translation,
     standing,
 )
 
@@ -51,19 +56,24 @@ __all__ = [
     "Critique",
     "Drop",
     "Example",
+    "FirstPit",
     "GivenSolutions",
+    "Injection",
     "Intervention",
     "Judgement",
     "Message",
+    "Metaverified",
     "Path",
     "PathLabels",
     "Problem",
     "Rationale",
+    "ReasonScore",
     "Response",
     "Score",
     "SearchedStep",
     "Solved",
     "StateRollouts",
+    "Translation",
     "Verification",
     "standing",
 ]

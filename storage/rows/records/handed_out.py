@@ -20,7 +20,7 @@ class Message:
 class Example:
     """A training conversation (stage `export`) with its origin and labels."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 4
 
     conversations: list[Message]
     problem_id: str
@@ -35,6 +35,12 @@ class Example:
     run: str
     executed: bool = True
     """False: no code was run (`rationalize.execute: false`), outputs are the model's own."""
+    follows: list[bool] = field(default_factory=list)
+    """T values: True where the label is wrong only because an earlier step is, and nothing was
+    judged of the step itself. Empty in rows that were made before it was recorded."""
+    contradicts: list[str] = field(default_factory=list)
+    """T values: what contradicts the label, as far as a detector sees: "", `analysis`, `code`, or
+    both with a comma. Empty where nothing was written, or it was not recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,19 @@ class StateRollouts:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstPit:
+    """Further rollouts around a path's first step from a good state to a bad one (stage `pit`)."""
+
+    path_id: str
+    problem_id: str
+    states: list[int]
+    """The states before and after that step; without the last, which its own answer grades, and
+    empty where the path has no such step."""
+    rollouts: list[StateRollouts]
+    """The rollouts of each, a round after those of stage `estimate`."""
+
+
+@dataclass(frozen=True, slots=True)
 class PathLabels:
     """Step labels of a path (stage `label`); a pure function of its rows and the settings."""
 
@@ -117,7 +130,7 @@ class PathLabels:
     policy_pass_at_1: float
     """Share of right paths in the first, fixed-size round; the stopping rule does not bias it."""
     q_pi: list[float] = field(default_factory=list)
-    """T+1 values: Q of the completion model at states 0..T; empty without a prover."""
+    """T+1 values: the base policy's own Q at states 0..T; empty without a prover."""
     q_mu: list[float] = field(default_factory=list)
     """T+1 values: Q of the prover at states 0..T."""
     adv_mu: list[float] = field(default_factory=list)

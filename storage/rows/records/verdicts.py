@@ -70,6 +70,32 @@ def standing(rows: Iterable[Rationale]) -> tuple[Rationale, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Translation:
+    """A problem and a path's T steps as formulas, and in words again (stage `translate`)."""
+
+    path_id: str
+    problem_id: str
+    attempt: int
+    """0-based number of the attempt for its path."""
+    premises: str
+    """Python that declares the variables of Z3 and sets the list `premises`."""
+    claims: list[str]
+    """T boolean expressions of Z3, what each step concludes."""
+    said: list[str]
+    """T + 1 texts, what the premises and each claim say, told from the formulas alone."""
+    same: list[bool | None]
+    """T + 1 values: True if that is what the problem, or the step, says; None: unreadable. Both
+    are empty where statements are not translated back."""
+    texts: list[str]
+    """The model's whole texts, in order."""
+    model: str
+    seed: int
+    tokens: int
+    dropped: str | None = None
+    """Reason and detail of a translation that does not stand; later stages do not get it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """One text of a judge about one path (stage `judge`); several form its verdict."""
 
@@ -90,11 +116,59 @@ class Judgement:
     index: int | None
     """0-based first error as it was named; -1: no step is wrong, None: unreadable or not named."""
     text: str
-    """The whole assistant text."""
+    """The assistant's whole text, without its `thought`."""
     finish_reason: str
     model: str
     seed: int
     tokens: int
+    thought: str | None = None
+    """What the model thought before it answered, in the text or apart from it; None: nothing."""
+    steps: int | None = None
+    """T of the path's first steps, which it is about; None: the whole path."""
+    real: bool | None = None
+    """Whether a second model finds its reasons real; stage `consensus` adds it, none stores it.
+    None: it reports no error, or nobody scored it."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("thought", "steps", "real")
+    """See `Rationale.UNSAID`."""
+
+    @property
+    def only_thought(self) -> bool:
+        """Whether it ended before the model answered."""
+        return bool(self.thought) and not self.text
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonScore:
+    """A second model's score of a judgement that reports an error."""
+
+    prompt: str
+    """With the next four, which judgement of its path: as its own fields."""
+    sees: str
+    number: int
+    round: str
+    steps: int | None
+    vote: int
+    """0-based index among the scores of this judgement."""
+    score: float | None
+    """1: the errors that it reports are there and its reasons true; 0.5: there, but not for all of
+    its reasons; 0: one is not there. None: unreadable."""
+    text: str
+    """The assistant's whole text."""
+    finish_reason: str
+    seed: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metaverified:
+    """The scores of a path's judgements (stage `metaverify`)."""
+
+    path_id: str
+    problem_id: str
+    scores: list[ReasonScore]
+    """None of judgements that report no error."""
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +191,15 @@ class Agreement:
     """The value behind each label: a share of votes or a hybrid value; empty: no such value."""
     chosen: int | None = None
     """0-based index of the path's verification that is exported; None: its rationale is."""
+    also: list[int] | None = None
+    """The verifications of shorter prefixes of the path that are kept too; None: none."""
+
+    follows: list[bool] | None = None
+    """For each of `labels`, whether it is wrong only because an earlier step is; None: not
+    recorded."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("also", "follows")
+    """See `Rationale.UNSAID`."""
 
 
 @dataclass(frozen=True, slots=True)

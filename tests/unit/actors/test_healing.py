@@ -93,6 +93,7 @@ async def test_the_text_is_what_the_model_wrote(
     spell = Spelling(BUILT["in the manner of Qwen2.5, built"]()).ids
     engine = Healed(ScriptedEngine(script), uncut_by(spell))
     reply = await engine.generate(Chat((), "Step 1: "), Sampling(n=2))
+    assert engine.spell is None  # a scripted one has no tokens
     assert asked == ["Step 1:"] * 2
     for done in reply.completions:
         assert (done.text, done.rewound, done.after("Step 1: ")) == (text, rewound, whole)
@@ -100,3 +101,10 @@ async def test_the_text_is_what_the_model_wrote(
 
 def test_a_completion_that_was_not_healed_goes_on_behind_its_prefill() -> None:
     assert Completion("b", "stop", None, 1).after("a") == "ab"
+
+
+def test_a_healed_engine_spells_as_its_engine_does() -> None:
+    engine: Any = ScriptedEngine(lambda chat, seed: "")
+    engine.spell = Spelling(BUILT["in the manner of Qwen2.5, built"]()).ids
+    healed = Healed(engine, uncut_by(engine.spell))
+    assert healed.spell is engine.spell

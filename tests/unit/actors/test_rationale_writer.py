@@ -20,8 +20,8 @@ from tests.support.kits import kit_of
 from workflows.formats import prompts
 from workflows.formats.paper_form import PaperForm
 from workflows.settings import RationalizeSettings
-from workflows.stages.draft import solutions_of
 from workflows.stages.rationalize import RATIONALIZE, RationaleWriter
+from workflows.stages.writing.draft import solutions_of
 
 
 class RecordingEngine(ScriptedEngine):

@@ -29,9 +29,9 @@ from storage.errors import InputError
 from storage.objects.local import LocalStore
 from storage.trainings.training import Training
 from tests.support.taught_solutions import PROBLEM, STEPS, solved_run
-from tests.support.training_world import demo_tokenizer, losses, notes_of, tiny_base
+from tests.support.training_world import demo_tokenizer, losses, notes_of, prepared, tiny_base
 from workflows.training.settings import DataSettings, HeadSettings, TrainConfig
-from workflows.training.start import job_of, start_training, write_out
+from workflows.training.start import start_training, write_out
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +67,7 @@ class World:
             if event.kind == "update" and event.step == stop_at:
                 raise Stopped
 
-        train(job_of(config, training), Place(), say)
+        train(prepared(config, training), Place(), say)
         write_out(training, training.model(), self.out / config.training)
         return training
 

@@ -22,7 +22,14 @@ from storage.errors import ConfigurationError, InputError, SpecMismatch
 from storage.objects.local import LocalStore
 from storage.trainings.checkpoints import fetch_files
 from storage.trainings.training import Training, TrainingSpec
-from tests.support.training_world import demo_tokenizer, losses, notes_of, taught_run, tiny_base
+from tests.support.training_world import (
+    demo_tokenizer,
+    losses,
+    notes_of,
+    prepared,
+    taught_run,
+    tiny_base,
+)
 from workflows.training.mask import ASKS
 from workflows.training.settings import DataSettings, TrainConfig
 from workflows.training.start import job_of, start_training
@@ -73,7 +80,7 @@ class Taught:
             if event.kind == "update" and event.step == stop_at:
                 raise Stopped(event.step)
 
-        train(job_of(config, training), Place(), say)
+        train(prepared(config, training), Place(), say)
         return training, events
 
 

@@ -102,3 +102,16 @@ def test_too_few_problems_for_both_classes_are_said() -> None:
     with pytest.raises(ValueError, match="give no 1 right and 1 wrong"):
         benchmark.balanced([[right]], 1, random.Random(0))
     assert asyncio.run(benchmark.sampled(ScriptedEngine(lambda c, s: "2 + "), [], 2, 0)) == []
+
+
+@pytest.mark.parametrize("kind", ["digits_swapped", "off_by_one", "premise_skipped"])
+def test_cases_of_a_kind_of_error_are_half_right_and_labelled_by_the_checker(kind: str) -> None:
+    taken: set[str] = set()
+    cases = benchmark.of_kind(kind, 8, 5, taken)
+    assert [case.first_error is not None for case in cases] == [True, False] * 4
+    assert [case.correct for case in cases] == [False, True] * 4
+    assert len({case.problem.text for case in cases}) == 8
+    for case in cases:
+        assert case.first_error == check.first_error(case.problem, case.steps)
+        assert case.problem.text in taken
+        assert world.split_of(case.problem.text) == "heldout"

@@ -12,6 +12,7 @@ from actors.training.events import Event
 from actors.workers.worker import ShardProgress
 from launch.shown.log_pace import LogPace
 from launch.shown.progress import BuildProgress
+from launch.shown.tokens_progress import TokensProgress
 from launch.shown.training_progress import TrainingProgress
 from launch.verbs.runs.watch import watch_run
 from storage.runs.commits import Receipt
@@ -126,3 +127,25 @@ async def test_a_watched_run_in_a_log_is_shown_when_it_changed_and_at_its_end(
     watch_run(build.run, as_json=False, pause=pause, clock=clock)
     assert len(looks) == 50
     assert capsys.readouterr().out.count("rationalize") == 2, "as it was, and finished"
+
+
+def test_the_making_of_tokens_says_what_is_left_by_the_rate_of_this_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = Clock()
+    with TokensProgress("t", clock) as progress:
+        progress.stored(40, 100)
+        for shards in range(41, 101):
+            clock.now += 10
+            progress.stored(shards, 100)
+    said = lines(capsys, "shards")
+    assert said[0].endswith("[t] making tokens: 40 of 100 shards are there")
+    assert said[1].endswith("[t] 41 of 100 shards of tokens · 10 min left")
+    assert said[-1].endswith("[t] 100 of 100 shards of tokens")
+    assert len(said) == 12
+
+
+def test_tokens_that_are_there_are_not_spoken_of(capsys: pytest.CaptureFixture[str]) -> None:
+    with TokensProgress("t"):
+        pass
+    assert capsys.readouterr().err == ""

@@ -93,11 +93,13 @@ def test_a_store_whose_url_holds_credentials_is_refused_without_them(
         assert "hunter2" not in said and KEYS[4] not in said
 
 
+@pytest.mark.parametrize("token", [True, False], ids=["token", "no token"])
 @pytest.mark.parametrize("address", [
     "http://me:hunter2@127.0.0.1:1", "me:hunter2@head:8265", "http://127.0.0.1:1/?key=hunter2",
 ])  # fmt: skip
 def test_an_address_with_a_password_is_not_repeated(
     address: str,
+    token: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -108,6 +110,11 @@ def test_an_address_with_a_password_is_not_repeated(
     body = {"run": "r", "problems": "p.jsonl", "store": f"file:{tmp_path}/store",
             "models": dict.fromkeys(("policy", "completer", "rationale"), engine)}  # fmt: skip
     (tmp_path / "build.yaml").write_text(json.dumps(body))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if token:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    else:
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     assert run_command(["submit", "build.yaml", "--address", address]) == 2
     assert "hunter2" not in capsys.readouterr().err
 

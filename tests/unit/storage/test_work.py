@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage.objects.memory import MemoryStore
-from storage.runs.presence import Presence, work_on
+from storage.runs.presence import Presence, drivers_of, work_on
 from storage.runs.run import Run
 from storage.runs.work import Work
 from tests.support.whole_run import started
@@ -39,6 +39,10 @@ def left_by(run: Run, tally: Tally, dies: bool = False) -> None:
         presence.leave()
 
 
+def all_work(run: Run) -> Work:
+    return work_on(run.store, "r", drivers_of(run.store, "r"))
+
+
 def test_a_driver_that_lost_nothing_leaves_nothing(run: Run) -> None:
     before = list(run.store.list("runs/r/"))
     left_by(run, told(*UNTROUBLED))
@@ -60,7 +64,7 @@ def test_what_was_begun_and_not_committed_is_said(
     run: Run, events: tuple[tuple[str, int], ...], lost: int, said: str
 ) -> None:
     left_by(run, told(("started", 0), *events))
-    assert work_on(run.store, "r").lost == {"sample": lost}
+    assert all_work(run).lost == {"sample": lost}
     told_ = run_status(run).work_said
     assert told_ is not None
     assert said in told_
@@ -70,7 +74,7 @@ def test_what_was_begun_and_not_committed_is_said(
 def test_several_drivers_add_up_and_each_counts_once(run: Run, dies: bool) -> None:
     left_by(run, told(*UNTROUBLED, ("started", 2), ("lost", 2)), dies)
     left_by(run, told(("started", 2), ("committed", 2), ("started", 3), ("failed", 3)))
-    whole = work_on(run.store, "r")
+    whole = all_work(run)
     assert whole.lost_workers == 1
     assert whole.failed == 1
     assert sum(whole.begun.values()) == 5
@@ -80,11 +84,11 @@ def test_several_drivers_add_up_and_each_counts_once(run: Run, dies: bool) -> No
 def test_a_living_drivers_shards_under_way_are_not_called_lost(run: Run) -> None:
     tally = told(*UNTROUBLED, ("started", 2))
     Presence(run, lambda: tally.work).look()
-    assert work_on(run.store, "r").lost == {}
+    assert all_work(run).lost == {}
     assert run_status(run).work_said is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"begun": 3}', b'{"failed": "x"}'])
 def test_a_damaged_note_is_no_note(run: Run, body: bytes) -> None:
     run.store.put_new(f"runs/r/work/{'0' * 32}.json", body)
-    assert work_on(run.store, "r") == Work()
+    assert all_work(run) == Work()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from storage.rows.kinds import LABELS, RATIONALES, ShardRows
 from storage.rows.records import CodeRun, PathLabels, Rationale
+from workflows.judging.agreement import REASONS, Disagreement, agreement, is_monotone
 from workflows.judging.ballots import Unread, judge_labels
 from workflows.judging.sources import Evidence, judge_index
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings
-from workflows.stages.consensus import REASONS, ConsensusStage, Disagreement, agreement, is_monotone
+from workflows.stages.consensus import ConsensusStage
 
 UNREADABLE, SPLIT = Unread.JUDGE_UNREADABLE, Unread.JUDGE_SPLIT
 
@@ -93,6 +95,35 @@ def test_rules_of_agreement(
         assert found.judge_first_error == (None if index == -1 else index)
         assert found.label_first_error == labels(pattern).first_error
         assert found.rule == rule
+
+
+FOLLOWING = [
+    # labels, MC of states 0..T, settings, exported labels that only follow ("f")
+    ("100", [1, 0.9, 0, 0], {}, "--f"),  # the last step begins where no rollout is right
+    ("100", [1, 0.9, 0.5, 0], {}, "---"),  # both were measured
+    ("010", [1, 0.5, 0.5, 0], {"rule": "none"}, "---"),
+    ("101", [1, 0.9, 0.5, 0.5], {"rule": "first_error"}, "--f"),  # called wrong by the rule
+    ("101", [1, 0.9, 0.5, 0.5], {"rule": "first_error", "monotone_labels": False}, "---"),
+    ("100", [1, 0.9, 0, 0], {"rule": "first_error", "cut": "first_error"}, "--"),
+    ("111", [1, 0.9, 0.9, 1], {}, "---"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "mc", "rule", "follow"), FOLLOWING)
+def test_a_label_says_whether_it_was_judged_or_follows_from_an_earlier_error(
+    pattern: str, mc: list[float], rule: dict[str, Any], follow: str
+) -> None:
+    index = pattern.index("0") if "0" in pattern else -1
+    of = evidence(pattern, [index])
+    of = replace(of, labels=replace(labels(pattern), mc=mc))
+    found = agreement(of, ConsensusSettings(**rule))
+    assert found.kept
+    assert found.follows == [mark == "f" for mark in follow]
+
+
+def test_behind_an_index_no_label_is_judged() -> None:
+    judged = agreement(evidence("111", [1]), ConsensusSettings(sources=("judge",)))
+    assert (judged.labels, judged.follows) == ([True, False, False], [False, False, True])
 
 
 @given(

@@ -31,9 +31,9 @@ from workflows.formats.conversation import (
     code_only,
     example_of,
 )
+from workflows.judging.agreement import exported_labels
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings
-from workflows.stages.consensus import exported_labels
 from workflows.stages.export import ExportStage  # fmt: skip
 
 MODELS = {"policy": "P", "completer": "C", "rationale": "R"}
@@ -338,6 +338,11 @@ async def test_the_stage_exports_kept_paths_and_counts_the_rest() -> None:
     assert [(drop.item, drop.reason) for drop in result.drops] == [("p#2", "tag_in_text")]
     assert result.counts == {
         "steps": 2,
+        "steps wrong": 0,
+        "steps wrong, not judged": 0,
+        "steps that their analysis contradicts": 0,
+        "steps that their code contradicts": 0,
+        "steps cut for a contradiction": 0,
         "rationales (1, not recorded)": 3,
         "kept (1, not recorded)": 1,
         "kept_steps (1, not recorded)": 2,

@@ -149,3 +149,11 @@ def test_prm800k_has_problems_and_solutions_in_one_file(tmp_path: Path) -> None:
     )
     (given,) = read_given(str(file), checked.problems).by_problem
     assert (given.problem_id, len(given.solutions)) == (checked.problems[0].problem_id, 3)
+
+
+def test_a_reference_solution_is_a_solution_that_nobody_labelled(tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    row = {"problem_id": "p", "problem": "1 + 1?", "reference_solution": "Step 1: a\n\nStep 2: b"}
+    file.write_text(json.dumps(row))
+    (given,) = read_given(str(file), [Problem("p", "1 + 1?", "2")]).by_problem
+    assert [(each.steps, each.label) for each in given.solutions] == [(["a", "b"], None)]

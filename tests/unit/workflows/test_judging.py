@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -138,10 +139,14 @@ def test_a_build_that_needs_reference_solutions_and_has_none_is_refused(tmp_path
 
 ROADS = [
     (["sample", "judge", "consensus"], ("labels", "judge"), "'labels' needs label"),
-    (["sample", "judge", "consensus"], ("tool",), "'tool' needs rationalize or formalize"),
+    (
+        ["sample", "judge", "consensus"],
+        ("tool",),
+        "'tool' needs rationalize or formalize",
+    ),
     (["sample", "judge", "consensus"], ("outcome", "judge"), "gives no labels"),
     (["sample", "judge", "consensus"], ("judge", "judge"), "once"),
-    (["sample", "judge", "formalize", "consensus"], ("judge",), "one of them verifies"),
+    (["sample", "judge", "rationalize", "consensus"], ("judge",), "one of them verifies"),
 ]
 
 
@@ -157,3 +162,39 @@ def test_sources_that_a_road_can_not_give_are_refused(
     )
     with pytest.raises(ConfigurationError, match=says):
         check_settings(stages)
+
+
+PREFIXES: list[tuple[ConsensusSettings, str]] = [
+    (ConsensusSettings(sources=("judge",)), "from another source"),
+    (ConsensusSettings(sources=("labels", "judge", "outcome")), "no outcome"),
+    (ConsensusSettings(outcome_overwrites_last=True), "no outcome"),
+]
+
+
+@pytest.mark.parametrize(("consensus", "says"), PREFIXES)
+def test_prefixes_are_refused_where_a_prefix_has_no_such_label(
+    consensus: ConsensusSettings, says: str
+) -> None:
+    config = load(CONFIGS / "thinkprm.yaml")
+    check_settings(config.stages)
+    with pytest.raises(ConfigurationError, match=says):
+        check_settings(replace(config.stages, consensus=consensus))
+
+
+def test_a_strategy_that_is_not_shown_to_be_its_sources_says_so_in_its_file_and_on_the_page() -> (
+    None
+):
+    page = (CONFIGS.parents[1] / "docs/strategies.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (`[^|]*`) \| ((?:the|differs|not|Stepmill's) \w+) \|", page, re.MULTILINE
+    )
+    said = {
+        file.stem: said
+        for names, said in rows
+        for name in re.findall(r"`([^`]+)`", names)
+        for file in CONFIGS.glob(f"{name}.yaml")
+    }
+    files = {file.stem: file.read_text(encoding="utf-8") for file in CONFIGS.glob("*.yaml")}
+    assert said.keys() == files.keys()
+    for name, text in files.items():
+        assert text.startswith("# Not shown to be") == (said[name] == "not shown"), name

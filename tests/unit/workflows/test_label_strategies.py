@@ -18,6 +18,7 @@ from workflows.labels.support import RIGHT_ANSWER, check_labels
 from workflows.labels.values import best_of, step_values
 from workflows.settings import EstimateSettings, LabelSettings
 from workflows.stages.label import path_labels
+from workflows.stages.pit import PitSettings, around_first_pit
 
 HARD = LabelSettings(form="hard", threshold=0)
 BINARY = EstimateSettings(
@@ -143,6 +144,20 @@ def test_provers_by_hand() -> None:
     assert step_values(measured, same).value == step_values(measured, plain).value, (
         "the paper's difference form is this with the completion model as prover"
     )
+
+
+@pytest.mark.parametrize(
+    ("mc", "around"),
+    [
+        pytest.param([1.0, 0.9, 0.1, 0.9, 0.0, 1.0], [1, 2], id="the first of two"),
+        pytest.param([0.4, 0.0, 0.0, 0.0], [], id="no state is good"),
+        pytest.param([0.9, 0.5, 0.3, 0.1, 0.0], [], id="a slow decline has no pit"),
+        pytest.param([0.9, 0.8, 0.0], [1], id="the last step: its end has no rollouts"),
+        pytest.param([0.5, 0.25, 0.2, 0.0], [0, 1], id="both bounds count"),
+    ],
+)
+def test_the_states_around_the_first_pit_by_hand(mc: list[float], around: list[int]) -> None:
+    assert around_first_pit(mc, PitSettings()) == around
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from launch.verbs.looking.noise import show_noise
 from storage.errors import ConfigurationError
 from storage.objects.memory import MemoryStore
-from storage.rows.kinds import EXAMPLES, LABELS
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS
 from tests.support.scripted_build import Build, configure
 from tests.support.whole_run import started
 from workflows.labels.noise import Counts, halves_differ, mended, unchanged_called_wrong
@@ -116,7 +116,11 @@ def test_what_is_counted_adds_up_to_what_the_commits_say(built: Build) -> None:
     labels = [row for shard in built.run.shards_of(LABELS.stage)
               for row in built.run.read_rows(LABELS, shard)]  # fmt: skip
     assert found.whole.steps == sum(len(row.mc) - 1 for row in labels)
+    assert sum(group.steps for group in found.by_mc.values()) == found.whole.steps
+    selected = sum(row.selected for shard in built.run.shards_of(PATHS.stage)
+                   for row in built.run.read_rows(PATHS, shard))  # fmt: skip
     levels = found.kept_by_level.values()
+    assert sum(kept.selected for kept in levels) == selected
     assert sum(kept.problems for kept in levels) == built.run.spec.plan.items
     assert sum(kept.labelled for kept in levels) == len(labels)
     assert sum(kept.labelled for kept in found.kept_by_start.values()) == len(labels)
@@ -141,6 +145,15 @@ def test_it_is_shown_and_the_json_has_the_same_numbers(
     assert said["whole"]["steps"] == noise(built.run).whole.steps
     show_noise(built.run, as_json=False)
     assert "kept by MC(s_1)" in capsys.readouterr().out
+
+
+def test_labels_of_a_posterior_have_no_figures_that_are_made_of_counts(built: Build) -> None:
+    spec = built.run.spec
+    stages = {**spec.section("stages"), "label": {"estimate": "posterior"}}
+    configuration = {**spec.configuration, "stages": stages}
+    found = noise(replace(built.run, spec=replace(spec, configuration=configuration)))
+    assert len(found.not_shown) == 2
+    assert found.whole.halves == found.whole.relative == 0
 
 
 def test_a_run_without_labels_is_refused_in_one_line() -> None:

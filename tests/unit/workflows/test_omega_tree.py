@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from workflows.estimation.omega import Candidate, choose, exploration, quality
+from workflows.estimation.omega import Candidate, choose, exploration, middle, quality
 from workflows.settings import SearchSettings
 
 PAPER = SearchSettings()
@@ -40,3 +40,17 @@ def test_what_is_searched_next(
     candidates: list[tuple[float, int, int]], total: int, chosen: int
 ) -> None:
     assert choose([Candidate(*each) for each in candidates], total, PAPER) == chosen
+
+
+@pytest.mark.parametrize(
+    ("lengths", "live", "dead", "cut"),
+    [
+        pytest.param([1] * 8, 0, 8, 4, id="steps: the middle one"),
+        pytest.param([1] * 7, 2, 7, 4, id="steps: the earlier of two"),
+        pytest.param([1, 1, 9, 1], 0, 4, 2, id="tokens: before the long word, earlier of two"),
+        pytest.param([9, 1, 1, 1], 0, 4, 1, id="tokens: behind the long word"),
+        pytest.param([1, 5, 5, 1, 1], 1, 4, 2, id="tokens: of the open part alone"),
+    ],
+)
+def test_where_a_search_cuts(lengths: list[int], live: int, dead: int, cut: int) -> None:
+    assert middle(lengths, live, dead) == cut

@@ -21,7 +21,8 @@ from storage.rows.records import Problem
 from tests.support.scripted_build import CONFIG, Build, configure
 from tests.support.scripted_world import world_problems, write_problems
 from workflows.builds.derive import plan_derivation
-from workflows.formats import judge_prompts, prompts
+from workflows.formats import error_prompts, judge_prompts, prompts, statements, tool_prompts
+from workflows.formats.error_prompts import error_chat
 from workflows.formats.judge_prompts import Sight
 from workflows.formats.paper_form import PaperForm
 from workflows.formats.prompt_files import PROMPTS, digest_of, read_prompts, write_prompts
@@ -51,8 +52,22 @@ def asked(name: str, sight: Sight, texts: dict[str, str]) -> Chat:
             return judge_prompts.align_chat(problem, steps, Sight("4", "It is 4."), texts)
         case "meta":
             return judge_prompts.meta_chat(problem, steps, "{{ v }}", sight, texts)
+        case "state" | "translate_system":
+            return statements.state_chat(problem, steps, texts)
+        case "tool_query" | "tool_system":
+            return tool_prompts.query_chat(problem, steps[:1], steps[1], texts)
+        case "tool_verdict":
+            return tool_prompts.verdict_chat(problem, steps[:1], steps[1], "{{ 4 }}", texts)
+        case "say_back":
+            return statements.say_chat("x = Int('x')", ["x == {{ 1 }}"], texts)
+        case "same":
+            return statements.same_chat(problem, steps, ["a", *steps], texts)
         case "merge":
             return judge_prompts.merge_chat(problem, steps, "{{ v }}", "{{ c }}", sight, texts)
+        case "reasons" | "reasons_system":
+            return judge_prompts.reasons_chat(problem, steps, "{{ v }}", texts)
+        case "error" | "error_system":
+            return error_chat(problem, steps[:1], "So {{ r }}.", "sign lost", texts)
     return judge_prompts.repair_chat(problem, steps[:1], "Wrong {{ w }}.", sight, texts)
 
 
@@ -82,6 +97,9 @@ def test_a_prompt_reads_as_its_parts_side_by_side_whatever_the_texts_hold() -> N
         ("repair", plain): head + prompts.RATIONALE_SOLUTION + shown(STEPS[0])
         + judge_prompts.WRONG_SHOWN + "<paragraph_2>\nWrong {{ w }}.\n</paragraph_2>"
         + judge_prompts.REPAIR_RULES,
+        ("error", plain): head + prompts.RATIONALE_SOLUTION + shown(STEPS[0])
+        + error_prompts.RIGHT_SHOWN + "<paragraph_2>\nSo {{ r }}.\n</paragraph_2>"
+        + error_prompts.RULES.replace("{{ kind }}", "sign lost"),
         ("solve", plain): PROBLEM,
     }  # fmt: skip
     for (name, sight), text in expected.items():
@@ -251,7 +269,7 @@ def test_the_verb_lists_and_writes_and_a_wrong_folder_ends_with_2(
     assert all(name in listed for name in ("solve", "repair"))
     folder = tmp_path / "prompts"
     assert run_command(["prompts", "--write", str(folder)]) == 0
-    assert "11 prompts written" in capsys.readouterr().out
+    assert f"{len(PROMPTS)} prompts written" in capsys.readouterr().out
     (folder / "solve.jinja").write_text("{{ prblem }}")
     write_problems(world_problems(2), tmp_path / "problems.jsonl")
     (tmp_path / "build.yaml").write_text(json.dumps(CONFIG | {"prompts": "prompts"}))

@@ -23,11 +23,11 @@ from storage.errors import ConfigurationError, InputError, ItemError
 from storage.objects.local import LocalStore
 from storage.rows.records import CodeRun, Problem, Rationale
 from storage.rows.records import Path as SampledPath
-from tests.support.training_world import demo_tokenizer, losses, notes_of, tiny_base
+from tests.support.training_world import demo_tokenizer, losses, notes_of, prepared, tiny_base
 from workflows.formats.conversation import example_of
 from workflows.training.mask import masker_for
 from workflows.training.released import example_from
-from workflows.training.start import job_of, start_training
+from workflows.training.start import start_training
 
 SYSTEM = (
     "You are a math teacher. Your task is to review and critique the paragraphs in solution step "
@@ -234,7 +234,7 @@ def test_a_file_of_the_released_form_trains_from_the_store(
     training = start_training(config, LocalStore.at(tmp_path / "store"))
     (tmp_path / name).unlink()  # workers read it from the store
     events: list[Event] = []
-    train(job_of(config, training), Place(), events.append)
+    train(prepared(config, training), Place(), events.append)
     notes = notes_of(training)
     counts = notes["counts"]
     assert (counts["read"], counts["dropped_bad_format"], counts["problems_held_out"]) == (13, 1, 1)

@@ -54,11 +54,12 @@ def test_step_labels_are_hard_and_soft_and_end_with_the_outcome() -> None:
     for step in ("Two.", "Question: What is 1 + 1?\n\nThree."):
         turns += [Message("assistant", "Yes"), Message("user", step)]
     example = Example(turns, "p", "p#1", [True, False, False], 1, [0.9, 0.8, 0.1, 0.0], [],
-                      "a", "b", "c", "run")  # fmt: skip
+                      "a", "b", "c", "run", follows=[False, False, True])  # fmt: skip
     labels = PathLabels("p#1", "p", [], [], [0.9, 0.1, 0.0, 0.7], [], 1, "ratio", 0.8, 0.5)
     found = StepLabelled(
         PROBLEM.problem, ["One.", "Two.", "Question: What is 1 + 1?\n\nThree."],
         [True, False, False], [0.8, 0.1, 0.0], [0.9, 0.1, 0.0], 1, "p", "p#1",
+        [False, False, True],
     )  # fmt: skip
     assert step_labelled([PROBLEM], [labels], [example]) == [found]
     assert step_labelled([PROBLEM], [], [example]) == [replace(found, values=[])]

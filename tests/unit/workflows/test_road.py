@@ -32,6 +32,8 @@ def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:
     short = road_of(["sample", "estimate", "label", "consensus", "export"])
     assert short[-1].reads == ("problems", "sample", "label", "consensus")
     assert road_of(STAGE_NAMES)[3].reads == ("problems", "sample", "label")
+    altered = road_of(["given", "sample", "inject", "judge", "consensus"])
+    assert [stage.reads[-1] for stage in altered[3:]] == ["inject", "inject"]  # in sample's place
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from actors.training import conversations, together
+from actors.training import conversations
 from actors.training.batches import Corpus
 from actors.training.conversations import Conversation, conversation_of, mapped, table_of
-from actors.training.events import quiet
+from actors.training.events import Place
+from actors.training.ray_tokens import ranges
 from storage.audit import audit
-from storage.errors import ObjectCorrupt, Removed
+from storage.errors import NothingFound, ObjectCorrupt, Removed
 from storage.objects.local import LocalStore
 from storage.runs.removal import Tombstone, remove
 from storage.runs.run import Run
-from tests.support.meeting import Group, two
 from tests.support.training_world import demo_tokenizer, examples, loaded, taught_run
 from workflows.training import sources, tokenised
 from workflows.training.corpus import CorpusSource
@@ -123,23 +122,39 @@ def test_a_killed_tokenisation_goes_on_with_the_shard_that_was_missing(
     assert [one.name for one in both(again)] == [one.name for one in both(whole)]
 
 
-def test_workers_share_what_is_missing_and_read_the_same(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_processes_share_what_is_missing_and_each_shard_is_told_once_it_is_stored(
+    run: Run,
 ) -> None:
-    group, make = Group(2), tokenised._make
-    asked: dict[str, list[int]] = {}
-    monkeypatch.setattr(together, "gathered", group.gathered)
-    monkeypatch.setattr(together, "BEAT_S", 0.05)
+    tokens = source(run).tokens(demo_tokenizer(), 2048)
+    missing = tokens.missing()
+    assert missing == ([(0, 0), (0, 1), (0, 2)], 3)
+    for at, _ in enumerate(tokens.make(missing.pieces[:2]), start=1):
+        assert len(stored(run, "shards")) == at
+    assert tokens.missing() == ([(0, 2)], 3)
+    list(source(run).tokens(demo_tokenizer(), 2048).make([(0, 1), (0, 2)]))
+    assert tokens.missing() == ([], 3), "all are there, and not divided"
+    tokens.divide()
+    assert tokens.missing() is None
 
-    def noted(making: Any, tokens: Any, source: Any, wanted: list[int], moved: Any) -> None:
-        asked[str(wanted)] = wanted
-        make(making, tokens, source, wanted, moved)
 
-    monkeypatch.setattr(tokenised, "_make", noted)
-    one, other = two(lambda place: source(run).load(demo_tokenizer(), 2048, tmp_path, place, quiet))
-    assert sorted(asked.values()) == [[0, 2], [1]]
-    assert [row.ids.tolist() for row in both(one)] == [row.ids.tolist() for row in both(other)]
-    assert len(list(both(one))) == COUNT
+def test_a_worker_makes_no_tokens(run: Run, tmp_path: Path) -> None:
+    tokens = source(run).tokens(demo_tokenizer(), 2048)
+    with pytest.raises(NothingFound, match="start it again"):
+        tokens.corpus(tmp_path, Place())
+    assert not stored(run, "shards")
+
+
+@pytest.mark.parametrize(
+    ("shards", "tasks", "lengths"),
+    [(10, 4, [2, 3, 2, 3]), (2, 8, [1, 1]), (1, 1, [1]), (0, 4, []), (3, 0, [3])],
+)
+def test_shards_are_cut_into_ranges_of_nearly_equal_length(
+    shards: int, tasks: int, lengths: list[int]
+) -> None:
+    pieces = [(0, number) for number in range(shards)]
+    cut = ranges(pieces, tasks)
+    assert [len(part) for part in cut] == lengths
+    assert [piece for part in cut for piece in part] == pieces
 
 
 def test_tokens_that_were_altered_are_refused(run: Run) -> None:

@@ -23,8 +23,8 @@ from storage.errors import ItemError
 from storage.rows.records import Message, Verification
 from workflows.formats.fences import unix
 from workflows.formats.verification import TrainingForm, VerifySettings, check_verdicts
-from workflows.stages.code_loop import Page, execute, write_and_run
 from workflows.stages.scorers.contract import Judging
+from workflows.stages.writing.code_loop import Page, execute, write_and_run
 
 ENDS_INTERPRETER = frozenset(
     {Verdict.TIMEOUT, Verdict.CPU_TIME, Verdict.MEMORY, Verdict.OUTPUT, Verdict.KILLED}

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from demo import check, world
+from demo.formal import programs
 from demo.solutions import Habits, write
 from storage.errors import ItemError
 from tests.support.solver import decided
-from workflows.judging.formal import programs
 
 SEED = 5
 SLOPPY = Habits(slip=0.25)

@@ -1,12 +1,13 @@
-"""Translates the steps of a logic solution to programs that Z3 checks in a sandbox.
+"""The formaliser of the demo's logic problems: their steps as programs that Z3 checks.
+
+Named as `stages.formalize.by: demo.formal:programs`; it asks no model.
 
 The language is boolean circuits. A problem says `Let P = 1, Q = 0.` and `Let A = P and Q.`. It
 asks `How many of A, B are 1?`. A step claims `A: 1 and 0 = 0.`, `Count: 0 + 1 = 1.` or a boxed
 answer. A claim holds if the problem's premises entail it: its negation and the premises have no
 model. A claim about a gate names its operation, its two values and its result.
 
-Invariant: a text that can't be translated raises ItemError `not_formal` and gets no verdict. The
-program prints the verdict as its last word, True or False (`workflows.judging.tools`).
+Invariant: a text that can't be translated raises ItemError `not_formal` and gets no verdict.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from storage.errors import ItemError
+from workflows.formats.statements import Informal
+from workflows.judging import proving
 
 _VALUE = re.compile(r"\b([A-Z]) = ([01])\b")
 _GATE = re.compile(r"\bLet ([A-Z]) = ([A-Z]) (and|or|xor) ([A-Z])\.")
@@ -25,13 +27,6 @@ _GATE_CLAIM = re.compile(r"([A-Z]): ([01]) (and|or|xor) ([01]) = ([01])\.")
 _SUM_CLAIM = re.compile(r"Count: (-?\d+) (\+|-|\*|/|mod) (-?\d+) = (-?\d+)\.")
 _ANSWER = re.compile(r"The answer is \\boxed\{(-?\d+)\}\.")
 _FUNCTION = {"and": "And", "or": "Or", "xor": "Xor"}
-
-
-class Informal(StrEnum):
-    """All reasons why a theorem prover can't check a path."""
-
-    NOT_FORMAL = "not_formal"
-    """The problem or a step can't be translated to formulas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +56,12 @@ def theory(problem: str) -> Theory:
 
 
 def premises(of: Theory) -> str:
-    """The program that states the problem and defines `follows`; run once, before the steps."""
+    """The program that states the problem: its names, and the list `premises`."""
     names = [*of.values, *(gate[0] for gate in of.gates)]
-    lines = ["from z3 import And, Bool, If, Not, Or, Solver, Sum, Xor, unsat"]
-    lines += [f'{name} = Bool("{name}")' for name in names]
-    lines.append("premises = Solver()")
-    lines += [f"premises.add({name} == {value})" for name, value in of.values.items()]
-    lines += [
-        f"premises.add({name} == {_FUNCTION[op]}({left}, {right}))"
-        for name, left, op, right in of.gates
-    ]
-    lines += [
-        "def follows(claim):",
-        "    premises.push()",
-        "    premises.add(Not(claim))",
-        "    found = premises.check() == unsat",
-        "    premises.pop()",
-        "    return found",
-    ]
-    return "\n".join(lines)
+    given = [f"{name} == {value}" for name, value in of.values.items()]
+    given += [f"{name} == {_FUNCTION[op]}({left}, {right})" for name, left, op, right in of.gates]
+    lines = [f'{name} = Bool("{name}")' for name in names]
+    return "\n".join([*lines, "premises = [", *(f"    {each}," for each in given), "]"])
 
 
 def claim(of: Theory, steps: Sequence[str], at: int) -> str:
@@ -131,10 +113,4 @@ def programs(problem: str, steps: Sequence[str]) -> list[str]:
     Raises ItemError `not_formal`.
     """
     of = theory(problem)
-    checks = [f"print(follows({claim(of, steps, at)}))" for at in range(len(steps))]
-    return [f"{premises(of)}\n{checks[0]}", *checks[1:]] if checks else []
-
-
-def in_words(step: str) -> str:
-    """The sentence before the program in a verification's text."""
-    return f"The premises of the problem must entail the claim: {step}"
+    return proving.programs(premises(of), [claim(of, steps, at) for at in range(len(steps))])

@@ -13,8 +13,8 @@ from storage.errors import ItemError
 from storage.rows.kinds import PROBLEMS, ShardRows
 from storage.rows.records import CodeRun
 from workflows.formats.fences import unix
-from workflows.stages.code_loop import Page
 from workflows.stages.judge import entering
+from workflows.stages.writing.code_loop import Page
 
 
 @dataclass(frozen=True, slots=True)

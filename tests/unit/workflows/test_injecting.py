@@ -1,0 +1,135 @@
+"""Errors by rule: false, first where the world's checker finds them, and followed."""
+
+from __future__ import annotations
+
+import random
+import re
+from fractions import Fraction
+
+import pytest
+
+from demo import check, world
+from demo.problem import OPERATIONS, Problem, Ref, answer_step, equation
+from demo.solutions import Habits, write
+from workflows.injecting.claims import claims
+from workflows.injecting.errors import KINDS, MISPLACED, SKIPPED, Error, drawn
+from workflows.settings import injecting
+
+CAREFUL = Habits(check=0.06, swap=0.15)
+SEED = 5
+FRESH = list(world.sample(120, SEED, "train"))
+
+
+def errors_of(problem: Problem, steps: tuple[str, ...], kind: str, seed: int) -> list[Error]:
+    print(problem.problem_id, "seed", seed)
+    return list(drawn(problem.text, steps, [kind], random.Random(seed)))
+
+
+def reaches_the_answer(error: Error, steps: tuple[str, ...]) -> bool:
+    last = (error.wrong, *error.behind)[-1] if error.behind is not None else steps[-1]
+    return check.boxed(last) != check.boxed(steps[-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Sum: 12 + 5 = 17.", [(12, "+", 5, 17)]),
+        ("So 3 × 4 = 12 and then 12 - 2 = 10.", [(3, "*", 4, 12), (12, "-", 2, 10)]),
+        ("She pays $5 + $3 = $8 (5 + 3 = 8).", [(5, "+", 3, 8), (5, "+", 3, 8)]),
+        ("Rest: 17 mod 5 = 2, gate 1 and 0 = 0.", [(17, "mod", 5, 2), (1, "and", 0, 0)]),
+        ("1 + 2 + 3 = 6", []),
+        ("2 + 3 = 4 + 1", []),
+        ("Ann and Ben have 3 and 4 = 7 coins", []),
+        ("0.5 * 8 = 4.0", [(Fraction(1, 2), "*", 8, 4)]),
+        ("20% of 5 is 1, v1.2.3 and 1,200 + 1 = 1,201", []),
+    ],
+)
+def test_only_whole_equations_of_two_operands_are_read(text: str, found: list[object]) -> None:
+    assert [(each.left, each.op, each.right, each.result) for each in claims(text)] == found
+
+
+def test_the_kinds_that_can_be_set_are_those_that_there_are() -> None:
+    assert sorted(injecting.KINDS) == sorted([*KINDS, SKIPPED])
+
+
+@pytest.mark.parametrize("kind", injecting.KINDS)
+def test_an_error_is_where_the_worlds_checker_finds_the_first(kind: str) -> None:
+    found = 0
+    for seed, problem in enumerate(FRESH):
+        steps = write(problem, CAREFUL, random.Random(seed)).steps
+        for error in errors_of(problem, steps, kind, seed):
+            assert error.wrong != error.original
+            false = not all(claim.exact for claim in claims(error.wrong))
+            assert false == (kind not in MISPLACED)
+            if error.behind is None or not reaches_the_answer(error, steps):
+                continue  # such an error is not kept
+            whole = [*error.before, error.wrong, *error.behind]
+            assert check.first_error(problem, whole) == len(error.before)
+            found += 1
+    assert found > 50
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rest_follows_from_the_wrong_number_as_the_plan_of_the_problem_has_it(
+    kind: str,
+) -> None:
+    followed = 0
+    for seed, problem in enumerate(FRESH):
+        for error in errors_of(problem, problem.reference_solution, kind, seed):
+            if error.behind is not None:
+                assert error.behind == _by_plan(problem, error)
+                followed += 1
+    assert followed > 50
+
+
+def _by_plan(problem: Problem, error: Error) -> tuple[str, ...]:
+    """The rest of a reference solution whose writer believes the wrong result."""
+    at = len(error.before)
+    result = re.search(r"= (-?\d+)", error.wrong)
+    assert result
+    believed = [*problem.values[:at], int(result[1])]
+    lines = []
+    for node in problem.nodes[at + 1 :]:
+        left, right = (
+            believed[of.node] if isinstance(of, Ref) else of for of in (node.left, node.right)
+        )
+        believed.append(OPERATIONS[node.op](left, right))
+        lines.append(equation(node.lead, left, node.op, right, believed[-1]))
+    return (*lines, answer_step("/".join(str(believed[at]) for at in problem.answer_nodes)))
+
+
+@pytest.mark.parametrize(
+    ("problem", "steps"),
+    [
+        ("Take 17, add 5, then 17.", ["17 + 0 = 17.", "17 + 5 = 22.", "22 + 17 = 39."]),
+        ("How much is half of 30 and 2?", ["30 / 2 = 15.", "15 is odd, so 7 pairs.", "7 + 2 = 9."]),
+    ],
+    ids=["the right number stands elsewhere too", "a number has no equation"],
+)
+def test_what_cannot_be_told_apart_is_not_followed(problem: str, steps: list[str]) -> None:
+    first = [
+        error
+        for error in drawn(problem, [*steps, "\\boxed{1}"], ["off_by_one"], random.Random(SEED))
+        if not error.before
+    ]
+    assert first and all(error.behind is None for error in first)
+
+
+def test_prose_that_repeats_a_number_follows_too() -> None:
+    steps = ["12 + 15 = 27, so he has 27 coins.", "He spends half: 27 - 7 = 20.", "\\boxed{20}"]
+    errors = list(drawn("12, 15 and 7", steps, ["digits_swapped"], random.Random(SEED)))
+    (error,) = [error for error in errors if not error.before]
+    assert error.wrong == "12 + 15 = 72, so he has 72 coins."
+    assert error.behind == ("He spends half: 72 - 7 = 65.", "\\boxed{65}")
+
+
+def test_the_same_seed_draws_the_same_errors_of_many_kinds() -> None:
+    kinds: set[str] = set()
+    for seed, problem in enumerate(FRESH[:20]):
+        steps = problem.reference_solution
+        one, two = (
+            list(drawn(problem.text, steps, injecting.KINDS, random.Random(seed))) for _ in range(2)
+        )
+        assert one == two
+        kinds |= {error.kind for error in one[:1]}
+    assert len(kinds) > 3
