@@ -36,7 +36,7 @@ from storage.rows.kinds import EXAMPLES, LABELS, PATHS, PROBLEMS, RETRIED, ROLLO
 from storage.rows.records import CodeRun, Critique, Intervention, Path, Problem, Rationale
 from storage.runs.presence import Who
 from storage.trainings.training import TrainingSpec
-from tests.support.asked_door import asked_door
+from tests.support.asked_door import asked_door, item
 from tests.support.built_tokenizers import deepseek, llama, qwen
 from tests.support.hostile import hostile_run
 from tests.support.whole_run import finished, labels, path, rollouts, started
@@ -420,8 +420,11 @@ def test_a_script_steers_the_terminal_of_nobody(
 async def test_a_server_answers_json_and_its_metrics_name_nothing_of_the_question(
     named: str,
 ) -> None:
+    question = item(0)
+    steps = [f"{question['steps'][0]}\n{TEXTS[named]}", *question["steps"][1:]]
+    body = json.dumps({**question, "id": TEXTS[named], "steps": steps})
     async with asked_door() as asked:
-        answer = await asked.score(problem=TEXTS[named], steps=[TEXTS[named], "b"], id=TEXTS[named])
+        answer = await asked.client.post("/v1/score", content=body)
         lines = (await asked.client.get("/metrics")).text.splitlines()
     assert answer.headers["content-type"] == "application/json"
     assert isinstance(answer.json(), dict)
