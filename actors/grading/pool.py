@@ -4,7 +4,8 @@ Comparing two formulas may run for ever in a computer algebra system, so each co
 limit. The kernel kills the worker after `timeout_s` of its own processor time, so a loaded machine
 costs no verdict. The owner kills it after four times as long on the clock. A pair that takes longer
 counts as not equal. The caller itself decides cheap pairs. Equal pairs are compared once, and many
-go to a worker in one message.
+go to a worker in one message. All graders of a machine have as many workers as it has cores
+(`actors.grading.seats`); one that others wait for ends when it is idle or has had its turn.
 
 Invariant: every answer gets exactly one verdict, or the call raises InfrastructureError. Only the
 limit turns a worker's death into a verdict.
@@ -13,14 +14,17 @@ limit turns a worker's death into a verdict.
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from actors.grading.process import Died, GraderProcess, Overdue, Pair
+from actors.grading.seats import Seats
 from storage.errors import InfrastructureError
 
 Compare = Callable[[str, str], bool]
@@ -30,6 +34,10 @@ Quick = Callable[[str, str], bool | None]
 
 _WALL_PER_CPU = 4.0
 _STOP: Pair = ("", "")
+IDLE_S = 1.0
+"""Seconds without work after which a worker looks whether others wait for its seat."""
+TURN_S = 10.0
+"""Seconds of work after which it does so; another worker starts in one or two."""
 
 
 @dataclass(slots=True)
@@ -48,10 +56,21 @@ class GraderCounts:
     """The comparison raised: not equal."""
     restarts: int = 0
     """Workers that were replaced."""
+    left: int = 0
+    """Workers that ended because other graders of the machine waited for a seat."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A process and its seat."""
+
+    process: GraderProcess
+    seat: int | None
+    since: float
 
 
 class Grader:
-    """A pool of `workers` processes, started when the first comparison needs one."""
+    """A pool of at most `workers` processes, started when the first comparison needs one."""
 
     def __init__(
         self,
@@ -63,16 +82,18 @@ class Grader:
         workers: int = 2,
         batch: int = 32,
         cache: int = 200_000,
+        seats: Seats | None = None,
     ) -> None:
         """`warm` loads what `compare` needs, before the first limit counts; both are pickled.
 
         `timeout_s`: processor seconds of one comparison. `batch`: most pairs of one message.
-        `cache`: most verdicts remembered.
+        `cache`: most verdicts remembered. `seats`: this machine's, unless a test has its own.
         """
         self._work = pickle.dumps((compare, warm))
         self._quick = quick
         self._timeout_s = timeout_s
-        self._workers = workers
+        self._seats = seats or Seats.here()
+        self._workers = min(workers, self._seats.count)
         self._batch = batch
         self._cache_size = cache
         self._cache: dict[Pair, bool] = {}
@@ -81,7 +102,7 @@ class Grader:
         self._lock = threading.Lock()
         self._lanes: list[threading.Thread] = []
         self._processes: set[GraderProcess] = set()
-        self._closed = False
+        self._closed = threading.Event()
         self.counts = GraderCounts()
 
     async def grade(self, reference: str, answers: Sequence[str | None]) -> list[bool]:
@@ -117,7 +138,7 @@ class Grader:
                 self.counts.quick += 1
                 self._remember(pair, verdict)
                 return verdict
-            if self._closed:
+            if self._closed.is_set():
                 raise InfrastructureError("the grader is closed")
             if (flight := self._flights.get(pair)) is None:
                 flight = self._flights[pair] = Future()
@@ -136,14 +157,18 @@ class Grader:
 
     def _serve(self) -> None:
         """Run one lane: take pairs, have one process compare them, replace it if it dies."""
-        process: GraderProcess | None = None
+        worker: _Worker | None = None
         suspects: set[Pair] = set()
-        while (batch := self._take()) is not None:
+        while (batch := self._take(worker)) is not None:
+            if worker is not None and self._must_leave(worker, batch):
+                self.counts.left += 1
+                self._end(worker)
+                worker = None
             while batch:
                 try:
-                    if process is None:
-                        process = self._start()
-                    for verdict in process.compare(batch):
+                    if worker is None:
+                        worker = self._start()
+                    for verdict in worker.process.compare(batch):
                         self._settle(batch.pop(0), verdict)
                     continue
                 except Overdue:
@@ -159,13 +184,26 @@ class Grader:
                     for pair in batch:
                         self._fail(pair, error)
                     batch.clear()
-                self._drop(process)
-                process = None
-        self._drop(process)
+                if worker is not None:
+                    self.counts.restarts += not self._closed.is_set()
+                    self._end(worker)
+                    worker = None
+        if worker is not None:
+            self._end(worker)
 
-    def _take(self) -> list[Pair] | None:
-        """The next message: this lane's share of the waiting pairs. None: the grader is closed."""
-        first = self._waiting.get()
+    def _must_leave(self, worker: _Worker, batch: list[Pair]) -> bool:
+        had_its_turn = time.monotonic() - worker.since > TURN_S
+        return (not batch or had_its_turn) and self._seats.wanted()
+
+    def _take(self, worker: _Worker | None) -> list[Pair] | None:
+        """The next message: this lane's share of the waiting pairs. None: the grader is closed.
+
+        Empty where a worker has been idle for a while.
+        """
+        try:
+            first = self._waiting.get(timeout=None if worker is None else IDLE_S)
+        except queue.Empty:
+            return []
         if first is _STOP:
             return None
         batch = [first]
@@ -181,22 +219,30 @@ class Grader:
             batch.append(pair)
         return batch
 
-    def _start(self) -> GraderProcess:
-        process = GraderProcess(self._work, self._timeout_s, self._timeout_s * _WALL_PER_CPU)
+    def _start(self) -> _Worker:
+        seat = self._seats.take(self._closed)
+        try:
+            if self._closed.is_set():
+                raise InfrastructureError("the grader is closed")
+            process = GraderProcess(self._work, self._timeout_s, self._timeout_s * _WALL_PER_CPU)
+        except BaseException:
+            if seat is not None:
+                os.close(seat)
+            raise
         with self._lock:
-            closed = self._closed
             self._processes.add(process)
-        if closed:
+        worker = _Worker(process, seat, time.monotonic())
+        if self._closed.is_set():
+            self._end(worker)
             raise InfrastructureError("the grader is closed")
-        return process
+        return worker
 
-    def _drop(self, process: GraderProcess | None) -> None:
-        if process is None:
-            return
-        process.close()
+    def _end(self, worker: _Worker) -> None:
+        worker.process.close()
+        if worker.seat is not None:
+            os.close(worker.seat)
         with self._lock:
-            self._processes.discard(process)
-            self.counts.restarts += not self._closed
+            self._processes.discard(worker.process)
 
     def _settle(self, pair: Pair, verdict: bool | None) -> None:
         with self._lock:
@@ -216,7 +262,7 @@ class Grader:
 
     def _shut(self) -> None:
         with self._lock:
-            self._closed = True
+            self._closed.set()
             processes, lanes = list(self._processes), list(self._lanes)
         for _ in lanes:
             self._waiting.put(_STOP)

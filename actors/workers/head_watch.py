@@ -1,8 +1,9 @@
-"""Watches the head of a Ray cluster from a thread of its own.
+"""Watches the head of a Ray cluster from a thread of its own, and a private cluster's folder.
 
 If the head is gone, Ray's calls wait in every thread, and after a minute they end the process with
 code 1. A caller that is stuck in one can't be woken. So the callback `lost` has to end the process
-itself.
+itself. A head whose folder somebody cleared away (a cleaner of /tmp) still answers, but nothing
+else can reach its node.
 
 Invariant: one missed answer means nothing. A head is lost when it has not answered for `LOST_S`.
 """
@@ -14,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 EVERY_S = 2.0
 ANSWER_S = 5.0
@@ -21,14 +23,22 @@ LOST_S = 20.0
 
 
 @contextlib.contextmanager
-def head_watched(address: str, lost: Callable[[str], None]) -> Iterator[None]:
-    """Within this block, call `lost` once with the reason if `address` (host:port) is lost."""
+def head_watched(
+    address: str, lost: Callable[[str], None], folder: Path | None = None
+) -> Iterator[None]:
+    """Within this block, call `lost` once with the reason if `address` (host:port) is lost.
+
+    `folder`: of a private cluster, which is lost with its node's socket in it.
+    """
     over = threading.Event()
 
+    def look() -> str | None:
+        return _trouble(address) or (_cleared(folder) if folder else None)
+
     def watch() -> None:
-        trouble = lasting_trouble(lambda: _trouble(address), over.wait)
+        trouble = lasting_trouble(look, over.wait)
         if trouble is not None and not over.is_set():
-            lost(f"the cluster's head does not answer at {address}: {trouble}")
+            lost(trouble)
 
     threading.Thread(target=watch, name="head-watch", daemon=True).start()
     try:
@@ -57,10 +67,18 @@ def lasting_trouble(
 
 
 def _trouble(address: str) -> str | None:
-    """Why a connection fails; None if it succeeds."""
+    """That a connection fails, and why; None if it succeeds."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
     except OSError as error:
-        return error.strerror or str(error)
+        why = error.strerror or str(error)
+        return f"the cluster's head does not answer at {address}: {why}"
     return None
+
+
+def _cleared(folder: Path) -> str | None:
+    """That the node's socket is gone from a cluster's folder; None if it is there."""
+    if any(folder.glob("*/session_*/sockets/raylet")):
+        return None
+    return f"{folder}, where the Ray cluster of this command lives, was cleared away"

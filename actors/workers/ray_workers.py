@@ -35,6 +35,7 @@ from actors.workers.ray_nodes import kept_nodes, shortage
 from actors.workers.ray_places import RayPlaces
 from actors.workers.ray_roles import MakeWorker as MakeWorker
 from actors.workers.ray_roles import actor_of
+from actors.workers.ray_token import have_token
 from actors.workers.worker import ShardProgress
 from storage.errors import InfrastructureError, WorkerLost, first_line
 from storage.runs.commits import Receipt
@@ -284,6 +285,7 @@ def ray_session(
     (`actors.workers.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
+    folder = None
     with contextlib.ExitStack() as session:
         if address:
             head = head_of(address)
@@ -295,7 +297,7 @@ def ray_session(
             _start(folder, sandbox_actors)
         if head_lost is not None:
             head = ray.get_runtime_context().gcs_address
-            session.enter_context(head_watched(head, head_lost))
+            session.enter_context(head_watched(head, head_lost, folder))
         yield
 
 
@@ -303,7 +305,7 @@ def _start(folder: Path, sandbox_actors: int) -> None:
     """Start a cluster on this machine. Ray gives its processes 30 seconds; a busy machine that
     misses them tries again.
     """
-    _have_token()
+    have_token()
     for attempt in range(START_TRIES):
         local: dict[str, Any] = {
             "address": "local",
@@ -318,17 +320,6 @@ def _start(folder: Path, sandbox_actors: int) -> None:
             ray.shutdown()
             if attempt + 1 == START_TRIES:
                 raise
-
-
-def _have_token() -> None:
-    """Have Ray store a token in the home directory; if it can't, make one for this process."""
-    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        return
-    folder = Path(os.environ.get("HOME", "/nonexistent"), ".ray")
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not (os.access(folder, os.W_OK) or (folder / "auth_token").exists()):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _join(name: str, where: dict[str, Any]) -> None:

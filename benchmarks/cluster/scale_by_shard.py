@@ -3,9 +3,10 @@
     python -m benchmarks.scale --only virtual --costs FILE
     python -m benchmarks.scale_by_shard FILE [--times 1 10 100] [--gpus 32] [--store URL]
 
-Real are the driver, its schedule, its display and its folding of receipts into summaries, which lie
-in memory; requests of the store are counted there. A worker is a model. Of each shard it draws what
-one shard took in `FILE` at every stage, and charges, in virtual time:
+Real are the driver, its schedule, its display, its folding of receipts into summaries, which lie
+in memory, and the run's end; requests of the store are counted there. A commit is made when it is
+read: hundreds of thousands of them would be most of the memory. A worker is a model. Of each shard
+it draws what one shard took in `FILE` at every stage, and charges, in virtual time:
 
   store      its reads and its commit, each request at the latency that `--store` has here (by
              default what an S3 server of the tests had), rows at 100 MB/s
@@ -34,6 +35,7 @@ import random
 import resource
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -46,18 +48,22 @@ from benchmarks.counting_store import CountingStore
 from benchmarks.engine_cluster import GPUS, LOAD_S
 from launch.shown.progress import BuildProgress
 from storage.objects.memory import MemoryStore
-from storage.rows.kinds import ROAD, stage_rows
-from storage.runs.commits import Receipt
+from storage.objects.store import Entry
+from storage.rows.kinds import ROAD
+from storage.runs import layout
+from storage.runs.commits import Commit, Receipt, Writer, commit_bytes, receipt_of
 from storage.runs.presence import LOOK_EVERY_S, LOOKS_PER_BEAT
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec
 from storage.summaries.folding import Folding
+from storage.summaries.shards import ShardSet
 from tests.support.virtual_time import run_virtually
 from workflows.schedule.driver import Driver
 from workflows.schedule.events import Happened
 from workflows.schedule.schedule import RolePlan, Schedule
 from workflows.stages import ROAD as STAGES
 
+NAME = "scale"
 PROBLEMS, SHARD = 7_500, 16
 
 
@@ -75,11 +81,47 @@ class Drawn:
         return share, rows, size, counts
 
 
+@dataclass(frozen=True)
+class DrawnStore(MemoryStore):
+    """A store in memory, but for commits: these are drawn whenever they are read."""
+
+    drawn: Drawn = None  # type: ignore[assignment]
+    spec: str = ""
+    committed: dict[str, ShardSet] = field(default_factory=lambda: defaultdict(ShardSet))
+
+    def commit(self, stage: str, shard: int) -> Commit:
+        """The commit of a shard, as its worker would have written it."""
+        share, rows, size, counts = (
+            self.drawn.of(stage, shard) if stage != ROAD[0] else (0.0, SHARD, 9_000, {})
+        )
+        number = ROAD.index(stage) << 40 | shard
+        digest, attempt = f"{number:064x}", f"{number:032x}"
+        return Commit(
+            stage, shard, layout.data_key(NAME, stage, shard, digest), digest, size, rows, stage,
+            1, (), counts, share, attempt, Writer("node", 1, 1), self.spec, share,
+        )  # fmt: skip
+
+    def get(self, key: str, most: int | None = None) -> bytes:
+        """A stored object, or the commit of a shard that is committed."""
+        stage, shard = key.split("/")[2], layout.shard_of(key)
+        if "/commits/" in key and shard is not None and shard in self.committed[stage]:
+            return commit_bytes(self.commit(stage, shard))
+        return super().get(key, most)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        """Stored objects, and of a stage's commits those that there are."""
+        yield from super().list(prefix, after)
+        for stage in ROAD:
+            if prefix == layout.commit_prefix(NAME, stage):
+                keys = (layout.commit_key(NAME, stage, shard) for shard in self.committed[stage])
+                yield from (Entry(key, 900) for key in keys if key > after)
+
+
 @dataclass
 class ShardCluster:
     """Workers as models of what they charge."""
 
-    drawn: Drawn
+    store: DrawnStore
     engines: defaultdict[int, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock)
     )
@@ -92,12 +134,12 @@ class ShardCluster:
     async def open(self, worker: int, role: str) -> None:
         """Load a model."""
         await asyncio.sleep(LOAD_S if role in GPUS else 5.0)
-        self.charges[worker] = Charges(latency_s=self.drawn.latency_s)
+        self.charges[worker] = Charges(latency_s=self.store.drawn.latency_s)
         self.opened[worker] = GPUS.get(role, 0), asyncio.get_running_loop().time()
 
     async def run(self, worker: int, stage: str, shard: int) -> Receipt:
         """Charge a shard."""
-        share, rows, size, counts = self.drawn.of(stage, shard)
+        share, rows, size, counts = self.store.drawn.of(stage, shard)
         model = bool(self.opened[worker][0])
         asked = counts.get("replies", 0) if model else 0
         cpu = REQUEST_S * asked + ANSWER_S * counts.get("texts", 0) + 2 * ROW_S * rows
@@ -109,7 +151,8 @@ class ShardCluster:
                 await asyncio.sleep(share)
         await charges.commits(size)
         self.engine_s += share * self.opened[worker][0]
-        return receipt(stage, shard, rows, size, counts, share)
+        self.store.committed[stage].add(shard)
+        return receipt_of(self.store.commit(stage, shard))
 
     isolate = run
 
@@ -119,47 +162,39 @@ class ShardCluster:
             self.loaded_s += opened[0] * (asyncio.get_running_loop().time() - opened[1])
 
 
-def receipt(
-    stage: str, shard: int, rows: int, size: int, counts: dict[str, int], share: float
-) -> Receipt:
-    """A receipt as a worker returns it."""
-    number = ROAD.index(stage) << 40 | shard
-    digest, attempt = f"{number:064x}", f"{number:032x}"
-    return Receipt(stage, shard, rows, size, digest, attempt, True, {}, counts, share, share)
-
-
 def by_shard(drawn: Drawn, times: int, gpus: int, asked: float, problems: int = PROBLEMS) -> str:
     """Build so many times the problems on so many times the GPUs, and say how it went."""
     shards, gpus = -(-problems * times // SHARD), gpus * times
-    store = CountingStore(MemoryStore())
     spec = Spec({}, "0" * 64, ShardPlan(problems * times, SHARD))
-    run = Run(store, "scale", spec)
-    cluster = ShardCluster(drawn)
+    commits_of = DrawnStore(drawn=drawn, spec=spec.fingerprint)
+    store = CountingStore(commits_of)
+    run = Run(store, NAME, spec)
+    cluster = ShardCluster(commits_of)
     roles = {role: RolePlan(GPUS[role], 4, gpus) for role in GPUS}
     roles["cpu"] = RolePlan(0, 4, min(64, 1 + shards // 500))
     quiet = Console(file=io.StringIO())
 
     async def build() -> float:
         clock = asyncio.get_running_loop().time
-        shown = BuildProgress("scale", ROAD[1:], shards, {}, clock, quiet)
+        shown = BuildProgress(NAME, ROAD[1:], shards, {}, clock, quiet)
         schedule = Schedule(STAGES, shards, {}, roles, gpus, 64, clock=clock)
         with Folding(run) as folding:
             for shard in range(shards):  # as they were when the run began
-                folding.note(receipt(stage_rows(ROAD[0]).stage, shard, SHARD, 9_000, {}, 0.0))
+                commits_of.committed[ROAD[0]].add(shard)
+                folding.note(receipt_of(commits_of.commit(ROAD[0], shard)))
 
             def happened(event: Happened) -> None:
                 if event.what == "committed" and event.receipt is not None:
                     folding.note(event.receipt)
                 shown.happened(event)
 
-            await Driver(schedule, cluster, happened, run="scale").drive()
+            await Driver(schedule, cluster, happened, run=NAME).drive()
         return clock()
 
     cpu, wall = time.process_time(), time.perf_counter()
     seconds = run_virtually(build())
+    run.finish()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    if run.blocks.summed_up:
-        run.finish()
     commits = shards * len(STAGES)
     notes = seconds * (2 / LOOK_EVERY_S + 2 / LOOK_EVERY_S / LOOKS_PER_BEAT)
     mine = store.asked.total() / shards

@@ -144,6 +144,10 @@ def _copied(
         rows: Counter[str] = Counter()
         fetched = 0
         for piece in pieces:
+            if "/" not in piece.path:
+                data = read_file(piece.run, piece.view, piece.stored)
+                _check_own(dest, piece.path, known, data)
+        for piece in pieces:
             paths = _paths_of(piece.file, formats)
             standing = [_standing(dest, path, piece.file, known) for path in paths]
             if None in standing:
@@ -157,7 +161,9 @@ def _copied(
             if piece.path.endswith(".parquet"):
                 rows[piece.run.name] += _rows_in(dest / paths[0])
         if card is not None:
-            done.append(_write(dest, CARD, _converted(card(rows).encode(), CARD, formats)))
+            together = card(rows).encode()
+            _check_own(dest, CARD, known, together)
+            done.append(_write(dest, CARD, _converted(together, CARD, formats)))
         _write(dest, SUMS, [sums_of(done)])
         size = sum((dest / copy.path).stat().st_size for copy in done)
     except OSError as error:
@@ -183,7 +189,10 @@ def _known(dest: Path, targets: Set[str]) -> dict[str, str]:
     sums = dest / SUMS
     if not sums.exists():
         return {}
-    return {file.path: file.sha256 for file in files_from(str(sums), sums.read_bytes())}
+    known = {file.path: file.sha256 for file in files_from(str(sums), sums.read_bytes())}
+    if not known.keys() & targets:
+        raise InputError(f"{sums} is not of this dataset: name an empty folder")
+    return known
 
 
 def _check_place(dest: Path) -> None:
@@ -196,6 +205,23 @@ def _check_place(dest: Path) -> None:
     names = {path.name for path in dest.glob("[!.]*")}
     if names and not names & {"data", "jsonl", SUMS}:
         raise InputError(f"{dest} holds {min(names)}: name a new or an empty folder")
+
+
+def _check_own(dest: Path, path: str, known: dict[str, str], data: bytes) -> None:
+    """Raise InputError for a file beside the data that is neither an earlier download's nor this.
+
+    A download that was interrupted leaves the card and no sums.
+    """
+    target = dest / path
+    ours = [b"".join(_converted(data, path, [name])) for name in FORMATS]
+    if target.exists() and sha256_of(target.read_bytes()) not in (
+        known.get(path),
+        *map(sha256_of, ours),
+    ):
+        raise InputError(
+            f"{target} is not of this download, or was changed: move it away, or name an empty "
+            "folder"
+        )
 
 
 def _standing(

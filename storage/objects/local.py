@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from storage.errors import (
@@ -24,11 +25,15 @@ from storage.errors import (
     StepmillError,
     StoreRefused,
     StoreUnavailable,
+    first_line,
 )
 from storage.objects.store import Entry, Put, check_key, check_size
 
 PARTIAL = ".partial"
-REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS}
+REFUSALS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG,
+    errno.EXDEV,  # behind a link to another disk
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,13 @@ class LocalStore:
     @classmethod
     def at(cls, folder: Path) -> LocalStore:
         """Open a folder; the first write creates it."""
-        root = folder.resolve()
-        if root.exists() and not root.is_dir():
+        try:
+            root = folder.resolve()
+            file = root.exists() and not root.is_dir()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
+            why = (isinstance(error, OSError) and error.strerror) or first_line(error)
+            raise ConfigurationError(f"store {str(folder)[:200]!r}: {why}: name a folder") from None
+        if file:
             raise ConfigurationError(f"store {str(root)!r} is a file: name a folder")
         return cls(root)
 
@@ -143,6 +153,18 @@ class LocalStore:
             raise self._classified(error, PARTIAL) from error
         return removed
 
+    def refuse_links(self, prefix: str) -> None:
+        """Raise StoreRefused if what lies below a prefix lies elsewhere, behind a link."""
+        within = self.root / check_key(prefix.rstrip("/"))
+        above = [within, *within.parents][: len(within.relative_to(self.root).parts)]
+        below = (Path(at) / name for at, names, _ in os.walk(within) for name in names)
+        for folder in chain(above, below):
+            if folder.is_symlink():
+                raise StoreRefused(
+                    f"{folder} is a link: what lies behind it is not deleted; do that by hand and "
+                    "take the link away, then repeat this"
+                )
+
     def _walk(
         self, folder: str, wanted: Callable[[str], bool] = lambda key: True, deep: bool = True
     ) -> Iterator[Entry]:
@@ -154,7 +176,7 @@ class LocalStore:
                     if entry.is_dir(follow_symlinks=False):
                         if deep and key != PARTIAL:
                             yield from self._walk(key, wanted)
-                    elif wanted(key) and entry.is_file(follow_symlinks=False):
+                    elif wanted(key) and entry.is_file():  # or a link to one, which is read too
                         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                             yield Entry(key, entry.stat().st_size)
         except (FileNotFoundError, NotADirectoryError):

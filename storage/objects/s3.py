@@ -49,6 +49,8 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from storage.objects.paced import Pace, exchange, paced
+from storage.objects.paging import NoEnd, Page, pages
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import Entry, Put, check_key, check_size, confirmed
 from storage.rows.parquet import check_digest, sha256_of
@@ -75,7 +77,9 @@ STYLES: dict[str, Literal["path", "virtual", "auto"]] = {
 }
 
 CONNECT_S, READ_S = 5.0, 30.0
-"""Seconds to connect, and seconds a reply may pause."""
+"""Seconds to connect, and seconds a request and its reply may stand still, in total."""
+LAST_S = 1.0
+"""The same for a try that begins when patience ends."""
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 
@@ -156,14 +160,15 @@ class S3Store:
         """Send one conditional PUT and translate the server's answer."""
         md5 = hashlib.md5(data, usedforsecurity=False)
         try:
-            reply = self.client.put_object(
-                Bucket=self.bucket,
-                Key=self._name(key),
-                Body=data,
-                IfNoneMatch="*",
-                ContentMD5=base64.b64encode(md5.digest()).decode(),
-                Metadata={"sha256": sha256_of(data)},
-            )
+            with exchange(min(READ_S, self.patience.deadline_s)):
+                reply = self.client.put_object(
+                    Bucket=self.bucket,
+                    Key=self._name(key),
+                    Body=data,
+                    IfNoneMatch="*",
+                    ContentMD5=base64.b64encode(md5.digest()).decode(),
+                    Metadata={"sha256": sha256_of(data)},
+                )
         except TRANSPORT:
             return Put.UNKNOWN
         except ClientError as error:
@@ -181,13 +186,17 @@ class S3Store:
         """The whole object, checked against the digest it was stored with."""
         name = self._name(key)
 
-        def fetch() -> bytes:
+        def fetch(pace: Pace) -> bytes:
             reply = self.client.get_object(Bucket=self.bucket, Key=name)
             with closing(reply["Body"]) as body:  # itself a context, but one of raw errors
-                check_size(key, reply["ContentLength"], most)
+                size = reply.get("ContentLength")
+                if size is None or "ETag" not in reply:
+                    raise self._no_store("GET", key)
+                check_size(key, size, most)
+                pace.expect(size)
                 data: bytes = body.read()
-            if len(data) != reply["ContentLength"]:
-                raise ObjectCorrupt(f"{key}: {len(data)} of {reply['ContentLength']} bytes came")
+            if len(data) != size:
+                raise ObjectCorrupt(f"{key}: {len(data)} of {size} bytes came")
             claimed = reply.get("Metadata", {}).get("sha256")
             if claimed is not None:
                 check_digest(key, data, claimed)
@@ -214,15 +223,15 @@ class S3Store:
         """`Last-Modified`, by the server's clock."""
         name = self._name(key)
         reply = self._repeated(
-            "HEAD", key, lambda: self.client.head_object(Bucket=self.bucket, Key=name)
+            "HEAD", key, lambda _: self.client.head_object(Bucket=self.bucket, Key=name)
         )
-        return float(reply["LastModified"].timestamp())
+        return float(reply["LastModified"].timestamp()) if "LastModified" in reply else None
 
     def delete(self, key: str) -> None:
         """Remove the object."""
         name = self._name(key)
         self._repeated(
-            "DELETE", key, lambda: self.client.delete_object(Bucket=self.bucket, Key=name)
+            "DELETE", key, lambda _: self.client.delete_object(Bucket=self.bucket, Key=name)
         )
 
     def _entries(self, prefix: str, more: dict[str, str]) -> Iterator[Entry]:
@@ -230,35 +239,37 @@ class S3Store:
             for item in page.get("Contents", []):
                 yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
 
-    def _pages(self, prefix: str, more: dict[str, str]) -> Iterator[dict[str, Any]]:
-        token: dict[str, str] = {}
-        while True:
-            page = self._repeated("LIST", prefix, partial(self._page, prefix, more | token))
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            token, before = {"ContinuationToken": page.get("NextContinuationToken", "")}, token
-            if token == before or not token["ContinuationToken"]:
-                raise StoreUnavailable(f"{self.url}: LIST {prefix}: it has no end")
+    def _pages(self, prefix: str, more: dict[str, str]) -> Iterator[Page]:
+        def fetch(token: dict[str, str]) -> Page:
+            return self._repeated("LIST", prefix, partial(self._page, prefix, more | token))
 
-    def _page(self, prefix: str, more: dict[str, str]) -> dict[str, Any]:
-        page: dict[str, Any] = self.client.list_objects_v2(
+        try:
+            yield from pages(fetch)
+        except NoEnd:
+            raise StoreUnavailable(f"{self.url}: LIST {prefix}: it has no end") from None
+
+    def _page(self, prefix: str, more: dict[str, str], _: Pace) -> Page:
+        page: Page = self.client.list_objects_v2(
             Bucket=self.bucket, Prefix=self.prefix + prefix, **more
         )
+        if "IsTruncated" not in page:
+            raise self._no_store("LIST", prefix)
         return page
 
     def _name(self, key: str) -> str:
         return self.prefix + check_key(key)
 
-    def _repeated(self, verb: str, key: str, request: Callable[[], Answer]) -> Answer:
+    def _repeated(self, verb: str, key: str, request: Callable[[Pace], Answer]) -> Answer:
         """Repeat an idempotent request until it is answered or patience ends."""
         trouble: StepmillError = StoreUnavailable(f"{self.url}: {verb} {key}: no answer")
         began = self.patience.clock()
         for number in self.patience.attempts():
             if number:
                 self.patience.still_trying(began, trouble)
+            left = began + self.patience.deadline_s - self.patience.clock()
             try:
-                return request()
+                with exchange(min(READ_S, max(left, LAST_S))) as pace:
+                    return request(pace)
             except TRANSPORT as error:
                 server = urlsplit(self.client.meta.endpoint_url).netloc.rpartition("@")[2]
                 trouble = StoreUnavailable(
@@ -266,7 +277,7 @@ class S3Store:
                 )
             except ObjectTooLarge:
                 raise
-            except ObjectCorrupt as error:
+            except (ObjectCorrupt, StoreUnavailable) as error:
                 trouble = error
             except ClientError as error:
                 code, status = _code(error)
@@ -278,6 +289,10 @@ class S3Store:
             except BotoCoreError as error:
                 raise self._unusable(error) from None
         raise trouble
+
+    def _no_store(self, verb: str, key: str) -> StoreUnavailable:
+        """Somebody else answered, such as a network that wants one to sign in."""
+        return StoreUnavailable(f"{self.url}: {verb} {key}: the answer is not an S3 server's")
 
     def _refused(self, verb: str, key: str, code: str, status: int) -> StepmillError:
         """An error without the server's own words, which may hold secrets."""
@@ -314,7 +329,7 @@ def _client(options: dict[str, str]) -> Any:
     try:
         session = boto3.Session()
         region = options.get("region") or session.region_name or "us-east-1"
-        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+        return paced(session.client("s3", endpoint_url=endpoint, region_name=region, config=config))
     except (ProfileNotFound, InvalidRegionError, ValueError) as error:
         raise ConfigurationError(f"store: {error}") from None
 

@@ -30,6 +30,7 @@ from storage.errors import (
     StoreUnavailable,
 )
 from storage.fault_points import fault
+from storage.objects.local import LocalStore
 from storage.objects.patience import PATIENT, Patience
 from storage.objects.store import ObjectStore
 from storage.runs.documents import MOST_BYTES, parsed, read_as
@@ -57,6 +58,10 @@ class Extent:
     bytes: int
 
 
+UNREADABLE = Tombstone("somebody", "")
+"""What stands for a tombstone that is damaged: nothing is deleted on its word."""
+
+
 def tombstone_key(prefix: str) -> str:
     """Key of the tombstone of what lies below a prefix, `runs/NAME/` or `trainings/NAME/`."""
     return f"{prefix}removed.json"
@@ -70,7 +75,7 @@ def tombstone_of(store: ObjectStore, prefix: str) -> Tombstone | None:
     except NothingFound:
         return None
     except ObjectCorrupt:
-        return Tombstone("somebody", "")
+        return UNREADABLE
 
 
 def refuse_removed(store: ObjectStore, prefix: str) -> None:
@@ -104,7 +109,7 @@ def obeyed(
     except (StoreUnavailable, StoreRefused, CommitUnknown):
         raise
     except StepmillError:
-        if tombstone_of(store, prefix) is not None:
+        if tombstone_of(store, prefix) not in (None, UNREADABLE):
             for part in _rest(store, prefix) if keys is None else [keys()]:
                 _delete(store, part)
             refuse_removed(store, prefix)
@@ -129,8 +134,11 @@ def remove(
 ) -> int:
     """Store the tombstone, then delete all else below the prefix; return the number deleted.
 
-    Repeating it deletes what came later. Raises StoreUnavailable and StoreRefused.
+    Repeating it deletes what came later. Raises StoreUnavailable and StoreRefused, also for a
+    folder that lies elsewhere, behind a link.
     """
+    if isinstance(store, LocalStore):
+        store.refuse_links(prefix)
     _bury(store, prefix, stone, patience)
     fault("after_tombstone")
     count, found = 0, -1
@@ -146,6 +154,8 @@ def remove(
 
 def free(store: ObjectStore, prefix: str) -> None:
     """Delete the tombstone of what was removed. Only a person can know that no writer is left."""
+    if isinstance(store, LocalStore):
+        store.refuse_links(prefix)
     while any([_delete(store, part) for part in _rest(store, prefix)]):
         continue
     store.delete(tombstone_key(prefix))

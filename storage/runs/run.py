@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice, zip_longest
+from itertools import islice
 from operator import and_
 from typing import Any, TypeVar
 
@@ -37,8 +37,8 @@ from storage.runs.documents import MOST_BYTES, MOST_DATA_BYTES, MOST_ENTRY_BYTES
 from storage.runs.names import nothing_named
 from storage.runs.removal import obeyed, refuse_removed
 from storage.runs.specs import Spec, check_same
-from storage.runs.success import Success, success_bytes, success_from
-from storage.runs.totals import StageTotals, Sums, same_totals, sum_receipts
+from storage.runs.success import Success, same_end, success_bytes, success_from
+from storage.runs.totals import StageTotals, Sums, sum_receipts
 from storage.summaries.blocks import Blocks
 from storage.summaries.shards import ShardSet, block_of, blocks_among
 from storage.summaries.summary import Named, named_by
@@ -121,7 +121,7 @@ class Run:
     def check_input(self) -> None:
         """Raise InputError if a shard of the input is not stored."""
         missing = self.spec.plan.shards - len(self.shards_of(self.input_stage))
-        if missing:
+        if missing and self._lacks(self.input_stage):
             raise InputError(
                 f"run {self.name!r} was interrupted while its {self.input_stage} were stored: "
                 "repeat the command that started it "
@@ -278,7 +278,7 @@ class Run:
         key = layout.success_key(self.name)
         stored = put_settled(self.store, key, success_bytes(success), self.patience)
         fault("after_success")
-        if not self._same_end(success_from(key, stored), success):
+        if not same_end(success_from(key, stored), success, self.named):
             raise ObjectCorrupt(f"{key} names other commits than are stored; run `audit`")
         return success
 
@@ -309,11 +309,10 @@ class Run:
         commits: dict[str, list[dict[str, Any]]] = {}
         parts: dict[str, list[str]] = {}
         for stage in self.spec.stages:
-            shards = self.shards_of(stage)
-            if len(shards) != self.spec.plan.shards:
+            if self._lacks(stage):
                 raise NothingFound(
-                    f"run {self.name!r} is not finished: {stage} has {len(shards)} of "
-                    f"{self.spec.plan.shards} shards"
+                    f"run {self.name!r} is not finished: {stage} has {len(self.shards_of(stage))} "
+                    f"of {self.spec.plan.shards} shards"
                 )
             sums = Sums()
             if self.blocks.summed_up:
@@ -325,26 +324,20 @@ class Run:
                         sums.add(receipt)
             else:
                 commits[stage] = []
-                for commit in self.commits(stage, shards):
+                for commit in self.commits(stage, range(self.spec.plan.shards)):
                     sums.add(receipt_of(commit))
                     commits[stage].append(named_by(commit)._asdict())
             totals[stage] = sums.totals
         return Success(self.name, self.spec.fingerprint, totals, commits, parts)
 
+    def _lacks(self, stage: str) -> bool:
+        """Whether a shard is not committed. A listing may be short: what it lacks is asked for."""
+        listed = self.shards_of(stage)
+        missing = (shard for shard in range(self.spec.plan.shards) if shard not in listed)
+        try:
+            return any(self.commit(stage, shard) is None for shard in missing)
+        except NothingFound:
+            return True
+
     def _receipts_in(self, stage: str, block: int) -> list[Receipt]:
         return [receipt_of(each) for each in self.commits(stage, self.blocks.shards_in(block))]
-
-    def _same_end(self, stored: Success, ours: Success) -> bool:
-        """Whether a stored end says what ours does, if perhaps in the form of before."""
-        if stored == ours:
-            return True
-        return (
-            (stored.run, stored.spec) == (ours.run, ours.spec)
-            and stored.totals.keys() == ours.totals.keys()
-            and all(same_totals(stored.totals[stage], ours.totals[stage]) for stage in ours.totals)
-            and all(
-                one == other
-                for stage in ours.totals
-                for one, other in zip_longest(self.named(stage, stored), self.named(stage, ours))
-            )
-        )

@@ -9,13 +9,15 @@ Invariant: it exists only if every shard of every stage is committed, and never 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from storage.errors import ObjectCorrupt
 from storage.runs.commits import canonical_json
 from storage.runs.documents import parsed, read_as
-from storage.runs.totals import StageTotals
+from storage.runs.totals import StageTotals, same_totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +45,24 @@ def success_from(key: str, data: bytes) -> Success:
     if success.parts and success.parts.keys() != success.totals.keys():
         raise ObjectCorrupt(f"{key}: totals and parts are of other stages")
     return success
+
+
+def same_end(
+    stored: Success, ours: Success, named: Callable[[str, Success], Iterable[object]]
+) -> bool:
+    """Whether a stored end says what ours does, if perhaps in the form of before.
+
+    `named`: what the commits of a stage name, by an end.
+    """
+    if stored == ours:
+        return True
+    return (
+        (stored.run, stored.spec) == (ours.run, ours.spec)
+        and stored.totals.keys() == ours.totals.keys()
+        and all(same_totals(stored.totals[stage], ours.totals[stage]) for stage in ours.totals)
+        and all(
+            one == other
+            for stage in ours.totals
+            for one, other in zip_longest(named(stage, stored), named(stage, ours))
+        )
+    )

@@ -1,7 +1,8 @@
 """Folds the receipts of a run's commits into summaries of whole blocks, as they come.
 
-A thread of its own stores a block's summary once the receipts of all of its shards are here. What
-it does not store, for whatever reason, the run's end does.
+A thread of its own stores a block's summary once all of its shards are committed. Where too many
+receipts would be held it forgets those of a block, and reads the commits once they are all there.
+What it does not store, for whatever reason, the run's end does.
 
 Invariant: it holds receipts of unfinished blocks alone, and `MOST_HELD` at most. It never delays or
 stops the work.
@@ -16,7 +17,7 @@ from types import TracebackType
 from storage.errors import StepmillError
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
-from storage.summaries.shards import block_of
+from storage.summaries.shards import ShardSet, block_of
 
 MOST_HELD = 50_000
 """Receipts, some kilobytes each at most; a build in the order of its shards holds two blocks of
@@ -31,8 +32,11 @@ class Folding:
     """A context manager; give it every receipt, from any thread, more than once if need be."""
 
     def __init__(self, run: Run) -> None:
+        self._run = run
         self._blocks = run.blocks
         self._open: dict[Block, dict[int, Receipt]] = {}
+        self._forgotten: dict[Block, ShardSet] = {}
+        """Committed shards of blocks without their receipts."""
         self._held = 0
         self._lock = threading.Lock()
         self._whole: SimpleQueue[tuple[Block, list[Receipt]] | None] = SimpleQueue()
@@ -58,16 +62,25 @@ class Folding:
         if not self._blocks.summed_up:
             return
         block = receipt.stage, block_of(receipt.shard)
+        shards = len(self._blocks.shards_in(block[1]))
         with self._lock:
+            if (committed := self._forgotten.get(block)) is not None:
+                committed.add(receipt.shard)
+                if len(committed) == shards:
+                    del self._forgotten[block]
+                    self._whole.put((block, []))
+                return
             held = self._open.setdefault(block, {})
             self._held += receipt.shard not in held
             held[receipt.shard] = receipt
-            if len(held) == len(self._blocks.shards_in(block[1])):
-                self._whole.put((block, self._forget(block)))
+            if len(held) == shards:
+                self._whole.put((block, self._let_go(block)))
             elif self._held > MOST_HELD:
-                self._forget(min(self._open, key=lambda other: len(self._open[other])))
+                fewest = min(self._open, key=lambda other: len(self._open[other]))
+                self._forgotten[fewest] = ShardSet(self._open[fewest])
+                self._let_go(fewest)
 
-    def _forget(self, block: Block) -> list[Receipt]:
+    def _let_go(self, block: Block) -> list[Receipt]:
         receipts = self._open.pop(block)
         self._held -= len(receipts)
         return list(receipts.values())
@@ -80,6 +93,8 @@ class Folding:
                 if stage not in there:
                     there[stage] = self._blocks.there(stage)
                 if block not in there[stage]:
+                    shards = self._blocks.shards_in(block)
+                    receipts = receipts or list(self._run.receipts(stage, shards))
                     self._blocks.write(stage, block, receipts)
             except StepmillError:  # the work says so itself, and the run's end stores it
                 continue

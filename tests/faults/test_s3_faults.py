@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path as Folder
 
@@ -25,7 +27,7 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from storage.objects import s3
+from storage.objects import paced, s3
 from storage.objects.local import LocalStore
 from storage.objects.patience import Patience
 from storage.objects.probe import probe_store
@@ -40,6 +42,8 @@ from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.support.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack
 from tests.support.whole_run import finished, path, started, work_shard
 
+MOST_S = 10.0
+"""Seconds for what has to end after 0.4 and at most three tries of a second, on a busy machine."""
 QUICK = Patience(tries=6, sleep=lambda _: None)
 SEEDS = [int(os.environ["STEPMILL_SEED"])] if "STEPMILL_SEED" in os.environ else range(6)
 
@@ -233,6 +237,118 @@ def test_a_server_that_stands_still_is_given_up_on(
     proxy.faults = [Fault("stalled", times=3)]
     assert store.put_new("b", b"x") is Put.UNKNOWN
     assert store.get("a") == b"x"
+
+
+@pytest.mark.parametrize("kind", ["trickling", "dripping", "stalled"])
+@pytest.mark.parametrize("request_", ["GET", "LIST", "HEAD", "DELETE"])
+def test_an_answer_that_trickles_ends_when_patience_does(
+    prefix: str, proxy: FaultProxy, kind: str, request_: str
+) -> None:
+    brief = Patience(tries=3, deadline_s=0.4, sleep=lambda _: None)
+    store = S3Store.at(shared_ministack().url(prefix, proxy.endpoint), brief)
+    store.put_new("a", b"x" * 500)
+    proxy.faults = [Fault(kind, "" if request_ == "LIST" else request_, times=1_000)]
+    ask: Callable[[], object] = {
+        "GET": lambda: store.get("a"),
+        "LIST": lambda: list(store.list("")),
+        "HEAD": lambda: store.modified("a"),
+        "DELETE": lambda: store.delete("a"),
+    }[request_]
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=rf"{request_} a?: \w+ \(127"):
+        ask()
+    assert time.monotonic() - began < MOST_S
+    proxy.faults.clear()
+    ask()
+
+
+@pytest.mark.parametrize("kind", ["trickling", "stalled"])
+def test_a_put_whose_answer_trickles_is_unknown_and_settled_by_reading(
+    prefix: str, proxy: FaultProxy, kind: str
+) -> None:
+    brief = Patience(tries=3, deadline_s=0.4, sleep=lambda _: None)
+    store = S3Store.at(shared_ministack().url(prefix, proxy.endpoint), brief)
+    proxy.faults = [Fault(kind, "PUT")]
+    began = time.monotonic()
+    assert store.put_new("a", b"x") is Put.UNKNOWN
+    assert time.monotonic() - began < MOST_S
+
+
+def test_a_server_that_takes_no_bytes_is_given_up_on(prefix: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = shared_ministack().url(prefix, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        began = time.monotonic()
+        assert (
+            S3Store.at(url, Patience(deadline_s=0.4)).put_new("a", bytes(50 << 20)) is Put.UNKNOWN
+        )
+        assert time.monotonic() - began < MOST_S
+
+
+def test_a_large_object_over_a_slow_line_is_not_cut(
+    store: S3Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "READ_S", 0.7)
+    data = os.urandom(80_000)
+    store.put_new("a", data)
+    proxy.faults = [Fault("slow", "GET")]
+    began = time.monotonic()
+    assert store.get("a") == data
+    assert time.monotonic() - began > 2 * s3.READ_S, "the proxy was not slow"
+    assert proxy.count("GET", "/a") == 1
+
+
+@pytest.mark.parametrize("request_", ["LIST", "GET"])
+def test_an_answer_without_an_end_is_not_kept_in_memory(
+    store: S3Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, request_: str
+) -> None:
+    monkeypatch.setattr(paced, "MOST_UNASKED", 1 << 20)
+    store.put_new("a", b"x")
+    proxy.faults = [Fault("flooding", "GET", times=2)]
+    answers: dict[str, Callable[[], object]] = {
+        "LIST": lambda: [entry.key for entry in store.list("")],
+        "GET": lambda: store.get("a"),
+    }
+    assert answers[request_]() == {"LIST": ["a"], "GET": b"x"}[request_]
+    assert len(proxy.requests) == 1 + 3
+
+
+def test_a_sign_in_page_is_neither_an_object_nor_a_listing(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    store.put_new("a/b", b"x")
+    proxy.faults = [Fault("portal", "GET", times=2)]
+    assert store.get("a/b") == b"x"
+    proxy.faults = [Fault("portal", "GET", "list-type", times=2)]
+    assert [entry.key for entry in store.list("a/")] == ["a/b"]
+    proxy.faults = [Fault("portal", times=1_000)]
+    asked: list[Callable[[], object]] = [lambda: store.get("a/b"), lambda: list(store.list("a/"))]
+    for ask in asked:
+        with pytest.raises(StoreUnavailable, match="the answer is not an S3 server's"):
+            ask()
+    assert store.modified("a/b") is None
+
+
+@pytest.mark.parametrize("known", ["at", "after"])
+def test_a_sign_in_page_in_the_place_of_a_tombstone_removes_nothing(
+    store: S3Store, truth: S3Store, proxy: FaultProxy, known: str
+) -> None:
+    run = finished(truth)
+    before = sorted(entry.key for entry in truth.list(""))
+    proxy.faults = [Fault("portal", "GET", "removed.json", times=1_000)]
+    if known == "after":
+        proxy.faults.insert(0, Fault("twice", "GET", "removed.json"))
+    with pytest.raises(StoreUnavailable, match="the answer is not an S3 server's"):
+        Run.start(store, "whole", run.spec, QUICK)
+    assert sorted(entry.key for entry in truth.list("")) == before
+
+
+def test_an_object_whose_length_is_not_said_is_asked_for_again(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    store.put_new("a", b"x")
+    proxy.faults = [Fault("unmeasured", "GET")]
+    assert store.get("a") == b"x"
+    assert proxy.count("GET", "/a") == 2
 
 
 def test_a_refusal_is_never_repeated_and_tells_no_secret(store: S3Store, proxy: FaultProxy) -> None:

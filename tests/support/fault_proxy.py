@@ -39,8 +39,27 @@ FAULTS = {
     "endless": "each page of a listing names itself as the next",
     "nameless": "a page of a listing says that there are more, and not where",
     "stalled": "no answer at all, until the client gives up",
+    "trickling": "the answer comes byte by byte, from its first line on",
+    "dripping": "its first half comes at once, the rest byte by byte",
+    "slow": "the answer comes at 40 kB a second",
+    "flooding": "a hundred times 100 kB of nothing in the place of the answer",
+    "unmeasured": "the answer does not say how long it is",
     "stripped": "the condition If-None-Match is taken away",
 }
+BYTE_S = 0.05
+"""Seconds between two bytes that trickle: no client's patience for a single one."""
+STREAMS: dict[str, Callable[[bytes], tuple[list[bytes], float]]] = {
+    "trickling": lambda raw: ([raw[i : i + 1] for i in range(len(raw))], BYTE_S),
+    "dripping": lambda raw: (
+        [raw[: len(raw) // 2], *(raw[i : i + 1] for i in range(len(raw) // 2, len(raw)))],
+        BYTE_S,
+    ),
+    "slow": lambda raw: ([raw[i : i + 2_000] for i in range(0, len(raw), 2_000)], 0.05),
+    "flooding": lambda raw: (
+        [b"HTTP/1.1 200 OK\r\n\r\n", *[b" " * 100_000] * 100, raw], 0.0,
+    ),
+}  # fmt: skip
+"""How the bytes of an answer are sent: pieces, and seconds between them."""
 WEATHER = [
     "lost request", "lost reply", "late request", "500 after apply", "503", "409", "twice",
     "cut", "short", "altered",
@@ -165,6 +184,15 @@ class FaultProxy:
         if kind == "short" and request.method == "GET" and status == 200:
             data = data[: len(data) // 2]
             kept["Content-Length"] = str(len(data))
+        if kind in STREAMS:
+            pieces, every_s = STREAMS[kind](_raw(status, kept, data))
+            return await _streamed(request, pieces, every_s)
+        if kind == "unmeasured":
+            response = web.StreamResponse(status=status, headers=_without_length(kept))
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            await response.write(data)
+            return response
         if kind == "cut" and len(data) > 1:
             response = web.StreamResponse(status=status, headers=kept)
             await response.prepare(request)
@@ -225,3 +253,24 @@ def _broken(request: web.Request) -> web.Response:
 def _error(status: int, code: str) -> web.Response:
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>on order</Message></Error>"
     return web.Response(status=status, text=body, content_type="application/xml")
+
+
+def _raw(status: int, headers: dict[str, str], body: bytes) -> bytes:
+    """An answer as it goes over the wire."""
+    kept = {**_without_length(headers), "Content-Length": str(len(body))}
+    lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {value}" for name, value in kept.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _without_length(headers: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() != "content-length"}
+
+
+async def _streamed(request: web.Request, pieces: list[bytes], every_s: float) -> web.Response:
+    """Write to the connection itself, until the client has gone."""
+    for piece in pieces:
+        if request.transport is None or request.transport.is_closing():
+            break
+        request.transport.write(piece)
+        await asyncio.sleep(every_s)
+    return _broken(request)

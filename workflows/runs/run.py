@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.stopping import anywhere, awaitable
 from storage.datasets.dataset import assemble
+from storage.errors import NothingFound, RunStopped
 from storage.objects.opening import open_store
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
@@ -109,12 +110,16 @@ def finished_new(start: Start, site: Site) -> Run:
 
 
 def finish(run: Run) -> Success:
-    """Seal a run, and write its dataset if its road makes one. Repeating it changes nothing.
+    """Seal a run whose shards are made, and write its dataset if its road makes one.
 
-    Raises Removed where the run was removed.
+    Repeating it changes nothing. Raises Removed where the run was removed, and RunStopped where a
+    commit is gone.
     """
     with obeyed(run.store, run_prefix(run.name)):
-        success = run.finish()
+        try:
+            success = run.finish()
+        except NothingFound as error:
+            raise RunStopped(str(error)) from None
         if EXAMPLES.stage in run.spec.stages:
             assemble(run, stages=described(run.spec.stages))
     return success

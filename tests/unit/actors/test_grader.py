@@ -19,6 +19,7 @@ import pytest
 
 from actors.grading.pool import Grader, Quick
 from actors.grading.process import GraderProcess
+from actors.grading.seats import Seats
 from storage.errors import InfrastructureError
 
 ROOT = Path(__file__).parents[3]
@@ -153,6 +154,53 @@ async def test_the_cache_is_bounded() -> None:
     async with grader(cache=10, quick=lambda reference, answer: False) as pool:
         await pool.grade("a", [str(number) for number in range(100)])
         assert len(pool._cache) == 10
+
+
+async def test_graders_of_a_machine_have_no_more_processes_than_it_has_cores(
+    tmp_path: Path,
+) -> None:
+    seats = Seats(tmp_path, count=2)
+    pools = [Grader(compare, timeout_s=10, workers=2, batch=1, seats=seats) for _ in range(4)]
+    most = 0
+
+    async def count(asked: asyncio.Future[object]) -> None:
+        nonlocal most
+        while not asked.done():
+            most = max(most, sum(len(pool._processes) for pool in pools))
+            await asyncio.sleep(0.01)
+
+    answers = [str(number) for number in range(20)]
+    asked = asyncio.gather(*(pool.grade("7", answers) for pool in pools))
+    await count(asked)
+    assert await asked == [[answer == "7" for answer in answers]] * 4
+    assert most == 2
+    assert sum(pool.counts.left for pool in pools) >= 2
+    for pool in pools:
+        await pool.close()
+    over = threading.Event()
+    assert None not in [seats.take(over), seats.take(over)], "a closed grader kept a seat"
+
+
+async def test_a_grader_that_waits_for_a_seat_can_be_closed(tmp_path: Path) -> None:
+    seats = Seats(tmp_path, count=2)
+    over = threading.Event()
+    held = [seats.take(over), seats.take(over)]
+    pool = Grader(compare, seats=seats)
+    stuck = asyncio.create_task(pool.grade("a", ["b"]))
+    while not seats.wanted():
+        await asyncio.sleep(0.01)
+    await pool.close()
+    with pytest.raises(InfrastructureError, match="closed"):
+        await stuck
+    assert None not in held and not seats.wanted()
+
+
+def test_where_seats_can_not_be_counted_work_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path / "file" / "seats", tmp_path / "link", Path("/proc/seats")):
+        assert Seats(folder, count=2).take(threading.Event()) is None
+        assert not Seats(tmp_path / "none", count=2).wanted()
 
 
 async def test_a_cancelled_caller_does_not_take_the_verdict_from_another() -> None:

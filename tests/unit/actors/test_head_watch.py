@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,26 @@ def test_a_port_that_nobody_listens_on_any_more_is_told_once_and_why(
             if thread.name == "head-watch":
                 thread.join(60)
     assert told.empty()
+
+
+def test_a_private_cluster_whose_folder_was_cleared_away_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_watch, "EVERY_S", 0.01)
+    monkeypatch.setattr(head_watch, "LOST_S", 0.05)
+    told: queue.Queue[str] = queue.Queue()
+    sockets = tmp_path / "ray/0/session_1/sockets"
+    sockets.mkdir(parents=True)
+    (sockets / "raylet").touch()
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        with head_watched(address, told.put, tmp_path / "ray"):
+            with pytest.raises(queue.Empty):
+                told.get(timeout=0.5)  # ten times what a lost one takes
+            shutil.rmtree(tmp_path / "ray")
+            assert "ray, where the Ray cluster of this command lives, was cleared" in told.get(
+                timeout=60
+            )
 
 
 def test_a_watch_that_is_over_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_the_small_words_split_grade_and_slip_as_a_models() -> None:
 
 
 def test_a_small_build_in_virtual_time_is_whole_and_keeps_its_engines_busy(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = scale.texts_of(None, 24)
     costs = tmp_path / "costs.json"
@@ -96,6 +96,11 @@ def test_a_small_build_in_virtual_time_is_whole_and_keeps_its_engines_busy(
     columns = [column.strip() for column in line.split("|")]
     assert columns[2:6] == ["48", "3", "18", "8"]
     assert float(columns[6]) > 0
+
+    monkeypatch.setattr("storage.summaries.shards.BLOCK", 5)
+    monkeypatch.setattr("storage.summaries.folding.MOST_HELD", 7)
+    more = scale_by_shard.by_shard(drawn, times=1, gpus=8, asked=57.0, problems=200)
+    assert more.split("|")[4].strip() == "78", "it ends where receipts were too many to hold"
 
 
 def test_a_listing_counts_once_for_each_thousand_keys() -> None:

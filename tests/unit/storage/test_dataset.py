@@ -111,6 +111,33 @@ def test_two_datasets_never_mix_in_one_folder(tmp_path: Folder) -> None:
         download(finished(store, "one"), file)
 
 
+@pytest.mark.parametrize("name", ["README.md", CHAT_TEMPLATE, "SHA256SUMS"])
+@pytest.mark.parametrize("beside", ["an empty data folder", "an earlier download"])
+def test_a_file_of_ones_own_is_never_replaced(tmp_path: Folder, name: str, beside: str) -> None:
+    run = finished(MemoryStore())
+    if beside == "an earlier download":
+        download(run, tmp_path)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    own = f"{'0' * 64}  notes.txt\n".encode()
+    (tmp_path / name).write_bytes(own)
+    with pytest.raises(
+        InputError, match=rf"{name} is not of this da|{name} is not of this download"
+    ):
+        download(run, tmp_path, formats=("parquet", "jsonl"))
+    assert (tmp_path / name).read_bytes() == own
+
+
+@pytest.mark.parametrize("formats", [("parquet",), ("jsonl",)])
+def test_a_download_that_was_cut_off_behind_its_card_goes_on(
+    tmp_path: Folder, formats: tuple[str, ...]
+) -> None:
+    run = finished(MemoryStore())
+    download(run, tmp_path, formats=formats)
+    (tmp_path / "SHA256SUMS").unlink()
+    assert download(run, tmp_path).fetched > 0
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=True)
+
+
 def test_a_download_of_damaged_bytes_stops_and_leaves_no_file_under_a_final_name(
     tmp_path: Folder,
 ) -> None:

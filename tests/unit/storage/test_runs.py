@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path as Folder
 
 import pytest
@@ -13,19 +14,22 @@ from storage.errors import (
     InputError,
     NothingFound,
     ObjectCorrupt,
+    Removed,
+    RunStopped,
     SpecMismatch,
     StoreUnavailable,
 )
 from storage.objects.local import LocalStore
 from storage.objects.memory import MemoryStore
 from storage.objects.opening import open_store
-from storage.objects.store import ObjectStore, Put
+from storage.objects.store import Entry, ObjectStore, Put
 from storage.rows.kinds import PATHS, PROBLEMS
 from storage.runs import layout
 from storage.runs.commits import canonical_json
 from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, differences, input_digest
 from tests.support.whole_run import QUICK, finished, problems, started, work_shard
+from workflows.runs.run import finish
 
 SPEC = Spec({"sample": {"cap": 64, "rounds": (1, 2)}}, "digest", ShardPlan(7, 3))
 
@@ -170,6 +174,33 @@ def test_starting_again_continues_and_another_spec_is_refused_with_its_fields() 
     assert "another run name" in str(caught.value)
 
 
+def test_nothing_is_deleted_on_the_word_of_a_damaged_tombstone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    run = finished(store)
+    before = dict(store.objects)
+    get, looks = MemoryStore.get, 0
+
+    def found_later(store: MemoryStore, key: str, most: int | None = None) -> bytes:
+        nonlocal looks
+        looks += key.endswith("removed.json")
+        if key.endswith("removed.json") and looks > 1:
+            return b"<html>Please sign in</html>"
+        return get(store, key, most)
+
+    monkeypatch.setattr(MemoryStore, "get", found_later)
+    for work in (
+        lambda: Run.start(store, "whole", run.spec, QUICK),
+        lambda: run.publish(PATHS, 0, []),
+        lambda: finish(run),
+    ):
+        looks = 0
+        with pytest.raises(Removed, match="removed by somebody"):
+            work()
+        assert before.items() <= store.objects.items()
+
+
 def test_a_run_that_is_not_there_is_nothing_found() -> None:
     with pytest.raises(NothingFound, match="no run 'a' in memory://"):
         Run.open(MemoryStore(), "a")
@@ -280,6 +311,35 @@ def test_success_is_written_once_everything_is_committed_and_not_before() -> Non
     assert success.totals["sample"].drops == {"no_correct_path": 2}
     assert success.totals["sample"].counts == {"tokens": 12 * 28}
     assert [entry["rows"] for entry in success.commits["problems"]] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("stage", ["problems", "sample", "export"])
+def test_a_listing_that_lacks_a_commit_or_shows_one_beyond_the_plan_ends_no_run(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started(MemoryStore())
+    for shard in range(3):
+        work_shard(run, shard)
+    last = layout.commit_key("whole", stage, 2)
+    run.store.put_new(layout.commit_key("whole", stage, 99), run.store.get(last))
+    listed = MemoryStore.list
+
+    def short(store: MemoryStore, prefix: str, after: str = "") -> Iterator[Entry]:
+        yield from (entry for entry in listed(store, prefix, after) if entry.key != last)
+
+    monkeypatch.setattr(MemoryStore, "list", short)
+    assert run.shards_of(stage) == {0, 1}
+    run.check_input()
+    assert {totals.shards for totals in run.finish().totals.values()} == {3}
+
+
+def test_a_build_whose_commit_is_gone_at_its_end_is_stopped_and_continues() -> None:
+    run = started(MemoryStore())
+    for shard in range(3):
+        work_shard(run, shard)
+    run.store.delete(layout.commit_key("whole", "label", 2))
+    with pytest.raises(RunStopped, match="not finished: label has 2 of 3 shards"):
+        finish(run)
 
 
 def test_a_success_that_names_other_commits_is_reported() -> None:

@@ -213,14 +213,17 @@ def test_a_removed_run_gets_no_summary() -> None:
     assert not [key for key in store.objects if "/summaries/" in key]
 
 
-def test_receipts_beyond_the_most_that_are_held_are_left_to_the_end(
+def test_a_block_whose_receipts_were_too_many_to_hold_is_summed_up_from_its_commits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("storage.summaries.folding.MOST_HELD", BLOCK + 1)
     run, _ = big()
     true = of_commits(run, "sample")
-    folded(run, true[:3] + true[BLOCK : 2 * BLOCK] + true[3:BLOCK])
-    assert run.blocks.there("sample") == [1]
+    first, second = true[:BLOCK], true[BLOCK : 2 * BLOCK]
+    # The first block is forgotten with three receipts, then ends; the second keeps all of its own.
+    folded(run, first[:3] + second[:-1] + first[3:] + second[-1:])
+    assert run.blocks.there("sample") == [0, 1]
+    assert list(run.blocks.read("sample", 0)[0].receipts()) == first
     assert run.finish().totals["sample"].shards == SHARDS
 
 
