@@ -27,7 +27,8 @@ from rich.table import Table
 from demo import check, world
 from demo.problem import Problem
 from storage.objects.opening import open_store
-from storage.rows.kinds import TREE, unfolding
+from storage.rows.kinds import GROUNDED, TREE, unfolding
+from storage.rows.tree_chains import grounded_chains
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from storage.runs.scan import scan
@@ -70,7 +71,15 @@ def true_first_errors(run: Run) -> dict[str, int | None]:
     end inside of a step where tokens were halved. Where errors were put into solutions, the truth
     is about what was made of them.
     """
-    if (kind := unfolding(run.spec.stages)) is not None and kind is not TREE:
+    kind = unfolding(run.spec.stages)
+    if kind is GROUNDED:
+        shards = range(run.spec.plan.shards)
+        grown = [node for shard in shards for node in run.read_rows(GROUNDED, shard)]
+        chains = grounded_chains(grown).items()
+        return _found(
+            (name, chain[0].problem_id, [node.step for node in chain]) for name, chain in chains
+        )
+    if kind is not None and kind is not TREE:
         rows = scan(run, kind.stage).select("path_id", "problem_id", "steps").collect().iter_rows()
         return _found(rows)
     if TREE.stage not in run.spec.stages:

@@ -44,6 +44,7 @@ SPOKEN = ("genprm", "cot", "direct", "discriminative")
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "genprm": (*SPOKEN, "code", "orm", "counts", "pairs"),
     "qwen_consensus": (*SPOKEN, "counts"),
+    "thinkprm": (*SPOKEN, "verifications"),
     "groundedprm": (*SPOKEN, "code"),
     "injected": (*SPOKEN, "code"),
     "fover": ("genprm", "last_step_balanced"),

@@ -67,6 +67,8 @@ def _steps(page: Mapping[str, Any], short: bool) -> Iterator[RenderableType]:
         body = _text(text, short)
         if step < len(page["reasons"]):
             body.append_text(plain(f"\n{page['reasons'][step]}", style="dim"))
+        for note in page["notes"][step] if step < len(page["notes"]) else ():
+            body.append_text(plain(f"\n{note}", style="dim"))
         table.add_row(str(step + 1), _labelled(label), body)
     yield Padding(table, (0, 0, 0, 2))
 

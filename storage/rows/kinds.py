@@ -17,8 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from storage.errors import ConfigurationError, first_line
 from storage.rows import records
-from storage.rows.tree_chains import unfolded
-from storage.rows.tree_records import TreeNode
+from storage.rows.tree_chains import grounded, unfolded
+from storage.rows.tree_records import GroundedNode, TreeNode
 from storage.rows.versions import kind_of
 
 Record = TypeVar("Record")
@@ -119,6 +119,22 @@ def _tree_paths(rows: ShardRows) -> ShardRows:
     return rows.but({PATHS: paths, ROLLOUTS: rollouts})
 
 
+def _grounded_leaf(node: GroundedNode) -> str | None:
+    return node.node_id if node.leaf else None
+
+
+def _sampled_grounded(node: GroundedNode) -> str | None:
+    """Id of a leaf that is a sampled path, else None."""
+    return _grounded_leaf(node) if node.node_id.rpartition("#")[2].isdigit() else None
+
+
+def _grounded_paths(rows: ShardRows) -> ShardRows:
+    if not rows[GROUNDED]:
+        return rows
+    paths, written = grounded(rows[PATHS], rows[GROUNDED])
+    return rows.but({PATHS: paths, RATIONALES: written})
+
+
 def _injected_paths(rows: ShardRows) -> ShardRows:
     """Right solutions with what was made of them; those of which nothing was are not selected."""
     made = {row.path_id: row for row in (*rows[INJECTED], *rows[MISLED])}
@@ -164,6 +180,16 @@ TREE = Rows(
     unfold=_tree_paths,
     only_needed=True,
 )
+GROUNDED = Rows(
+    "ground",
+    GroundedNode,
+    of="problem_id",
+    key=("node_id",),
+    made_of=_sampled_grounded,
+    on=_grounded_leaf,
+    unfold=_grounded_paths,
+    only_needed=True,
+)
 LABELS = Rows("label", records.PathLabels, only_needed=True)
 RATIONALES = Rows(
     "rationalize",
@@ -191,6 +217,7 @@ JUDGEMENTS = Rows(
     part="item",
     only_needed=True,
 )
+REASONS = Rows("metaverify", records.Metaverified, part="item", only_needed=True)
 AGREEMENTS = Rows(
     "consensus",
     records.Agreement,
@@ -227,9 +254,10 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, LABELS, RATIONALES,
-        TRANSLATIONS, FORMALIZED, JUDGEMENTS, AGREEMENTS, REWRITTEN, REPAIRED, RETRIED, EXAMPLES,
-        RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
+        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS,
+        RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN, REPAIRED,
+        RETRIED,
+        EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in

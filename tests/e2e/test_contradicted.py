@@ -18,6 +18,7 @@ from storage.rows.kinds import EXAMPLES, RATIONALES, REWRITTEN
 from storage.rows.records import Example
 from tests.support.judge_strategies import CONFIGS, Build
 from tests.support.scripted_world import ScriptedWorld
+from workflows.browsing.path_page import path_pages
 from workflows.builds.configuration import check_settings
 from workflows.formats import prompts
 from workflows.runs.status import run_status
@@ -88,6 +89,17 @@ def test_kept_ones_are_marked_step_by_step_and_counted(builds: dict[str, Build])
         number = sum(kind in by for by in marked)
         assert counts[f"steps that their {kind} contradicts"] == number
         assert said and f"{number} by their {kind}" in said
+
+
+def test_the_page_of_a_path_says_so_of_each_step(builds: dict[str, Build]) -> None:
+    run, seen = builds["keep"].run, 0
+    rows = {row.path_id: row for row in run.read_rows(EXAMPLES, 0)}
+    for page in path_pages(run, 0, list(rows)):
+        row = rows[page["path_id"]]
+        for step, notes in enumerate(page["notes"]):
+            assert len(notes) == row.follows[step] + bool(row.contradicts[step])
+            seen += any("analysis contradicts the label" in note for note in notes)
+    assert seen > 0
 
 
 def test_dropped_ones_end_the_conversation_before_them(builds: dict[str, Build]) -> None:

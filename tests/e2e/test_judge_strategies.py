@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from demo import check
+from demo.truth import true_first_errors
 from storage.audit import audit
 from storage.datasets.dataset import assemble
 from storage.datasets.view import View
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
+    GROUNDED,
     JUDGEMENTS,
     LABELS,
     PATHS,
@@ -27,14 +29,17 @@ from storage.rows.kinds import (
     RETRIED,
 )
 from storage.rows.records import Agreement
+from storage.rows.tree_chains import grounded_chains
+from storage.rows.tree_records import GroundedNode
 from storage.runs.layout import dataset_prefix
 from tests.support.golden import check_golden
 from tests.support.judge_strategies import CONFIGS, OURS, SPARK, Build
 from tests.support.label_strategies import NAMES
 from tests.support.solver import decided
+from workflows.estimation.grounded import Choice, chosen
 from workflows.formats import judge_prompts, prompts
 from workflows.formats.prompts import SOLVER_SYSTEM as SOLVER
-from workflows.judging.tools import tool_verdicts
+from workflows.judging.tools import rollout_value
 from workflows.runs.driving import standing
 from workflows.stages import described
 from workflows.views.chains import chains
@@ -326,14 +331,89 @@ def test_grounded_paths_have_the_tools_sign_on_every_step_and_end_where_they_rec
     built: Any,
 ) -> None:
     build = built("groundedprm")
-    rationales = {row.path_id: row for row in build.rows(RATIONALES)}
+    chains = grounded_chains(build.rows(GROUNDED))
     for row in build.kept:
-        steps = len(build.paths[row.path_id].steps)
-        signs = tool_verdicts(rationales[row.path_id].executions, steps)
-        assert [value > 0 for value in row.values] == row.labels == signs[: len(row.labels)]
+        chain = chains[row.path_id][: len(row.labels)]
+        assert row.values == [node.value for node in chain]
+        assert [value > 0 for value in row.values] == row.labels
+        assert row.labels == [node.verdict for node in chain]
         assert row.labels == sorted(row.labels, reverse=True)  # right, then wrong, then nothing
     reasons = {row.reason for row in build.rows(AGREEMENTS)}
     assert reasons <= {None, "tool_unreadable", "index_mismatch", "label_mismatch"}
+    assert chains.keys() - {path.path_id for path in build.rows(PATHS)}, "the tree grew"
+    assert true_first_errors(build.run).keys() == chains.keys()
+
+
+def test_every_step_of_a_grounded_tree_was_checked_before_it_was_chosen(built: Any) -> None:
+    tree = built("groundedprm").rows(GROUNDED)
+    asked = [node for node in tree if node.query]
+    assert asked
+    for node in asked:
+        (run,) = node.executions
+        assert (run.code, run.verdict) == (node.query, "ok")
+        assert node.verification.endswith(f"{run.output.rstrip()}\n```")
+    for node in tree:
+        assert node.tries == 1 and node.verdict is not None and node.reason
+        assert all(node.created <= turn for turn in node.rounds)
+    expanded = [node for node in tree if not node.simulated and node.created >= 3]
+    assert [node for node in expanded if not node.rounds], "some were checked and never chosen"
+
+
+def test_every_choice_of_a_grounded_tree_follows_its_score_by_its_rows(built: Any) -> None:
+    """UCT of every round, computed again from the values that earlier rounds backed up."""
+    build = built("groundedprm")
+    asked = getattr(build.config.stages, GROUNDED.stage)
+    trees: dict[str, list[GroundedNode]] = defaultdict(list)
+    for node in build.rows(GROUNDED):
+        trees[node.problem_id].append(node)
+    chosen_again = 0
+    for tree in trees.values():
+        sampled = sum(node.leaf and node.node_id.rpartition("#")[2].isdigit() for node in tree)
+        last = max((max(node.rounds) for node in tree if node.rounds), default=-1)
+        for turn in range(sampled, last + 1):
+            ends = [node for node in tree if node.leaf and node.rounds[0] < turn]
+            sign = -1 if sum(node.correct for node in ends) >= asked.positives else 1
+            above, visits = None, turn
+            while True:
+                there = [
+                    node
+                    for node in tree
+                    if node.parent_id == above and not node.simulated and node.created <= turn
+                ]
+                if not there:
+                    break
+                seen = [_before(node, turn) for node in there]
+                picked = there[chosen(seen, visits, asked.exploration, sign)]
+                assert turn in picked.rounds
+                chosen_again += len(there) > 1
+                if _before(picked, turn).value is None or picked.leaf:
+                    break
+                above, visits = picked.node_id, _before(picked, turn).visits
+    assert chosen_again > 20
+
+
+def test_a_simulations_value_is_backed_up_with_its_factor(built: Any) -> None:
+    build = built("groundedprm")
+    tree = {node.node_id: node for node in build.rows(GROUNDED)}
+    checked = 0
+    for chain in grounded_chains(list(tree.values())).values():
+        real = [node for node in chain if not node.simulated]
+        behind = chain[len(real) :]
+        if not behind:
+            continue
+        turn = behind[0].rounds[0]
+        value = rollout_value([node.verdict for node in behind], chain[-1].correct)
+        for distance, node in enumerate(reversed(real)):
+            backed = node.backed[node.rounds.index(turn)]
+            assert backed == pytest.approx(value * 0.9**distance)
+        checked += len(real) > 1
+    assert checked > 0
+
+
+def _before(node: GroundedNode, turn: int) -> Choice:
+    """What was known of a step when a round began."""
+    backed = [value for at, value in zip(node.rounds, node.backed, strict=True) if at < turn]
+    return Choice(sum(backed) / len(backed) if backed else None, len(backed), node.verdict)
 
 
 def test_fovers_labels_are_z3s_and_its_export_is_last_step_balanced(built: Any) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +24,23 @@ import yaml
 
 from actors.engines.contract import Engine, EngineSettings
 from actors.engines.opening import open_engine
+from actors.engines.scripted import ScriptedEngine
 from actors.sandbox import open_sandbox
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.workers.contract import Processor
 from demo import check, world
+from demo.tool_user import tool_user
 from demo.truth import Scores
 from launch.config import load
 from storage.audit import audit
 from storage.objects.opening import open_store
-from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, RETRIED
+from storage.rows.kinds import AGREEMENTS, GROUNDED, LABELS, PATHS, RETRIED, ShardRows
 from tests.support.judge_strategies import CONFIGS, OURS, SPARK
 from tests.support.lent import Lent
 from tests.support.local_cluster import LocalCluster
 from tests.support.scripted_world import write_problems
 from tests.support.solver import decided
+from workflows.road import opened_by
 from workflows.runs.driving import continue_run
 from workflows.runs.run import finish
 from workflows.runs.starting import start_run
@@ -67,13 +69,6 @@ def of_form(name: str) -> Rates:
     return Rates(float(wrong), float(right))
 
 
-def of_writer() -> Rates:
-    """The rationale writer's, which runs code."""
-    found = [re.search(rf"\| rationale: index, {kind} solutions \| ([\d.]+)", CARD)
-             for kind in ("wrong", "right")]  # fmt: skip
-    return Rates(*(float(row[1]) for row in found if row))
-
-
 BLIND, REVISED = of_form("critique, sees none"), of_form("critique after its meta-critique")
 SEEING = of_form("critique, sees reference_solution")
 JUDGED: Mapping[str, Rates] = {
@@ -86,7 +81,6 @@ JUDGED: Mapping[str, Rates] = {
     # Four seats, the weakest of them blind.
     "aurora": BLIND,
     "spare": of_form("align, sees reference_solution"),
-    "groundedprm": of_writer(),
     # Kept are wrong solutions in which it names an error, that is, some other one where not this.
     "int": Rates(SEEING.wrong, 0.0),
 }
@@ -137,7 +131,8 @@ def test_real_models_keep_solutions_with_true_labels(
     written["sandbox"] = {"slots": 6}
     written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     for role, model in written["models"].items():
-        model["model"] = str(ROOT / "demo/models" / role)
+        if model["kind"] == "vllm":
+            model["model"] = str(ROOT / "demo/models" / role)
     (tmp_path / "build.yaml").write_text(json.dumps(written))
     config = load(tmp_path / "build.yaml", store=f"file:{tmp_path}/store")
     run = start_run(config, open_store(config.store), None)
@@ -148,7 +143,9 @@ def test_real_models_keep_solutions_with_true_labels(
         if role == "cpu":
             return maker.pure(sandbox)
         engine: Any = Lent(house.engines[role])
-        return maker.around(role, engine, sandbox)
+        others = opened_by(config.road, role)[1:]
+        beside = {other: ScriptedEngine(tool_user) for other in others}
+        return maker.around(role, engine, sandbox, beside)
 
     cluster = LocalCluster(run, stages)
     house.loop.run_until_complete(continue_run(run, config, cluster, 4, lambda event: None))
@@ -159,7 +156,10 @@ def test_real_models_keep_solutions_with_true_labels(
     labelled: list[bool] = []
     tried, helped = 0, 0
     for shard in range(run.spec.plan.shards):
-        sampled = {row.path_id: row for row in run.read_rows(PATHS, shard)}
+        rows = ShardRows({PATHS: run.read_rows(PATHS, shard)})
+        if name == "groundedprm" and GROUNDED.unfold:
+            rows = GROUNDED.unfold(rows.but({GROUNDED: run.read_rows(GROUNDED, shard)}))
+        sampled = {row.path_id: row for row in rows[PATHS]}
         paths += sum(row.selected for row in sampled.values())
         for row in run.read_rows(AGREEMENTS, shard):
             if row.kept:
@@ -200,7 +200,11 @@ def test_real_models_keep_solutions_with_true_labels(
         assert_named(named[True], JUDGED[name].right, figures)
     if name in AGREEING:
         assert scores.first / scores.paths > sum(labelled) / len(labelled), figures
-    if name in ("aurora", *SPARK):  # what it calls wrong is wrong more often than steps are
+    if name in (
+        "aurora",
+        "groundedprm",
+        *SPARK,
+    ):  # what it calls wrong is wrong more often than steps are
         wrong = scores.steps[True, True] + scores.steps[False, True]
         assert scores.precision > wrong / scores.steps.total(), figures
 

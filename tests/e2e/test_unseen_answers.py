@@ -18,7 +18,7 @@ from storage.audit import audit
 from storage.rows.kinds import AGREEMENTS, PATHS, PROBLEMS
 from tests.support.judge_strategies import SPARK, Build
 from tests.support.scripted_world import ScriptedWorld
-from workflows.formats import prompts
+from workflows.formats import prompts, tool_prompts
 
 MARK = "31337"
 SPACED = re.compile(r"[\s,{}\\!]+")
@@ -48,12 +48,16 @@ def checked(build: Build) -> list[Chat]:
     return build.world.prompts
 
 
-@pytest.mark.parametrize("name", [*SPARK, "genprm", "qwen_consensus"])
+BY_TOOL = {"sources": ["hybrid", "tool"]}
+JUDGES = {"genprm": prompts.RATIONALE_SYSTEM, "groundedprm": tool_prompts.TOOL_USER.text}
+
+
+@pytest.mark.parametrize("name", [*SPARK, "genprm", "qwen_consensus", "groundedprm"])
 def test_no_answer_and_no_reference_solution_enters_any_prompt(name: str, tmp_path: Path) -> None:
     build = Build(name, tmp_path, rewrite=marked)
     sent = checked(build)
     systems = {chat.messages[0].content for chat in sent}
-    judges = {prompts.RATIONALE_SYSTEM} if name == "genprm" else {prompts.CRITIC_SYSTEM}
+    judges = {JUDGES.get(name, prompts.CRITIC_SYSTEM)}
     assert systems == {prompts.SOLVER_SYSTEM} | judges  # all models were asked
     assert not [chat for chat in sent if shows_mark(chat)]
 
@@ -62,8 +66,8 @@ def test_no_answer_and_no_reference_solution_enters_any_prompt(name: str, tmp_pa
 def test_a_rationale_writer_is_shown_neither_whatever_else_it_is_asked(
     state_verdict: bool, tmp_path: Path
 ) -> None:
-    settings = {"rationalize": {"state_verdict": state_verdict}}
-    sent = checked(Build("groundedprm", tmp_path, rewrite=marked, stages=settings))
+    settings = {"rationalize": {"state_verdict": state_verdict}, "consensus": BY_TOOL}
+    sent = checked(Build("genprm", tmp_path, rewrite=marked, stages=settings))
     assert not [chat for chat in sent if shows_mark(chat)]
 
 
@@ -108,13 +112,13 @@ class Modest(ScriptedWorld):
 def test_a_tool_has_a_verdict_where_the_writer_was_asked_to_let_its_code_state_one(
     tmp_path: Path,
 ) -> None:
-    """GroundedPRM with a general model needs `rationalize.state_verdict`."""
+    """A general model needs `rationalize.state_verdict` where `tool` is a source."""
     made = {}
     for asked in (False, True):
         folder = tmp_path / str(asked)
         folder.mkdir()
-        settings = {"rationalize": {"state_verdict": asked}}
-        build = Build("groundedprm", folder, stages=settings, world=Modest)
+        settings = {"rationalize": {"state_verdict": asked}, "consensus": BY_TOOL}
+        build = Build("genprm", folder, stages=settings, world=Modest)
         assert audit(build.run).findings == ()
         writer = [c for c in build.world.prompts if c.messages[0].content.endswith("python code.")]
         assert writer

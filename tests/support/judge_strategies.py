@@ -18,10 +18,12 @@ from launch.config import load
 from storage.objects.opening import open_store
 from storage.rows.kinds import (
     AGREEMENTS,
+    GROUNDED,
     JUDGEMENTS,
     PATHS,
     Record,
     Rows,
+    ShardRows,
 )
 from storage.rows.records import Agreement, Judgement
 from storage.rows.records import Path as SampledPath
@@ -34,6 +36,7 @@ from tests.support.scripted_world import (
     write_problems,
 )
 from workflows.builds.configuration import BuildConfig
+from workflows.road import opened_by
 from workflows.runs.driving import continue_run
 from workflows.runs.run import finish
 from workflows.runs.starting import start_run
@@ -78,7 +81,9 @@ class Build:
         maker = StageMaker(self.config, self.run.name)
         if role == "cpu":
             return maker.pure(InProcessSandbox())
-        return maker.around(role, self.world.engine(role), InProcessSandbox())
+        others = opened_by(self.config.road, role)[1:]
+        beside = {other: self.world.engine(other) for other in others}
+        return maker.around(role, self.world.engine(role), InProcessSandbox(), beside)
 
     def rows(self, kind: Rows[Record]) -> list[Record]:
         """All rows of a stage."""
@@ -86,8 +91,11 @@ class Build:
 
     @property
     def paths(self) -> dict[str, SampledPath]:
-        """Selected paths by id."""
-        return {p.path_id: p for p in self.rows(PATHS) if p.selected}
+        """Selected paths by id; of a tree, its solutions."""
+        rows_of = ShardRows({PATHS: self.rows(PATHS)})
+        if GROUNDED.stage in self.run.spec.stages and GROUNDED.unfold:
+            rows_of = GROUNDED.unfold(rows_of.but({GROUNDED: self.rows(GROUNDED)}))
+        return {p.path_id: p for p in rows_of[PATHS] if p.selected}
 
     @property
     def kept(self) -> list[Agreement]:

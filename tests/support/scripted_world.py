@@ -20,7 +20,8 @@ from actors.engines.scripted import ScriptedEngine
 from actors.sandbox.contract import Execution, Limits, Request, Verdict
 from demo import check, judgements, rationales, solutions, world
 from demo.problem import Problem
-from workflows.formats import judge_prompts, prompts, steps
+from demo.tool_user import tool_user
+from workflows.formats import judge_prompts, prompts, steps, tool_prompts
 
 SLOPPY = solutions.Habits(slip=0.15)
 
@@ -64,6 +65,8 @@ class ScriptedWorld:
     def rationale(self, chat: Chat, seed: int) -> str:
         """The verification that the world's own writer gives; none where it misses the truth."""
         self.prompts.append(chat)
+        if chat.messages[0].content == tool_prompts.TOOL_USER.text:
+            return tool_user(chat, seed)
         shown = re.findall(r"<paragraph_\d+>\n(.*?)\n</paragraph_\d+>", chat.messages[1].content)
         verified = rationales.verify(self._problem(chat), shown)
         if verified is None:

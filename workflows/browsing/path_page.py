@@ -28,7 +28,7 @@ from storage.rows.kinds import (
     ROLLOUTS,
     TREE,
 )
-from storage.rows.records import Path, PathLabels, StateRollouts
+from storage.rows.records import Example, Path, PathLabels, StateRollouts
 from storage.runs.run import Run
 from workflows.looking.fates import Why, fates, unfolded_paths
 from workflows.looking.run import OpenRun
@@ -67,7 +67,7 @@ def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
     if path is not None and unfolded is not None:
         answer = unfolded.answer or path.answer  # a tree's paths have none
         path = replace(path, steps=unfolded.steps, correct=unfolded.correct, answer=answer)
-    labels = _first(rows, LABELS.stage)
+    labels, example = _first(rows, LABELS.stage), _first(rows, EXAMPLES.stage)
     rollouts = list(rows.get(ROLLOUTS.stage, ()))
     return {
         "run": run.name,
@@ -91,7 +91,8 @@ def page_of(run: Run, why: Why, unfolded: Path | None = None) -> dict[str, Any]:
         "repairs": [
             asdict(row) for kind in (REPAIRED, RETRIED) for row in rows.get(kind.stage, ())
         ],
-        "example": _plain(_first(rows, EXAMPLES.stage)),
+        "example": _plain(example),
+        "notes": _notes(example),
         "others": {
             stage: [asdict(row) for row in found]
             for stage, found in rows.items() if found and stage not in KNOWN
@@ -170,6 +171,18 @@ def _reasons(labels: PathLabels | None) -> list[str]:
         bound = "" if value is None else _share(labels.threshold)
         found.append(f"{moved}{measured}{compared}{bound} → {'right' if right else 'wrong'}")
     return found
+
+
+def _notes(example: Example | None) -> list[list[str]]:
+    """For each exported step, what there is to say of its label."""
+    if example is None:
+        return []
+    notes: list[list[str]] = [[] for _ in example.labels]
+    for of_step, follows in zip(notes, example.follows, strict=False):
+        of_step += ["follows from the first error, not judged itself"] if follows else []
+    for of_step, by in zip(notes, example.contradicts, strict=False):
+        of_step += [f"its {by.replace(',', ' and')} contradicts the label"] if by else []
+    return notes
 
 
 def _at(values: Sequence[float], number: int) -> float | None:

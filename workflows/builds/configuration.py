@@ -67,6 +67,8 @@ class ModelSettings:
     """Writes analyses and code, and judges."""
     judge: EngineSettings | None = None
     """Judges without code, and repairs steps."""
+    verifier: EngineSettings | None = None
+    """Says whether the judge's reasons are real (stage `metaverify`): a second model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@
     resolve      the same after a solution of the judge's own
     align        every paragraph aligned with the reference solution, as JSON
     meta, merge  a critique of a finished verification, and the verification written again
+    reasons      a score of whether a verification's reasons are real
     repair       one step to replace the first wrong one
 
 Invariant: a prompt shows only its `Sight` of the problem's answer. An empty sight adds no
@@ -65,6 +66,15 @@ REPAIR_RULES = """
 The last paragraph is wrong. Write the one paragraph that should stand in its place, and stop: \
 neither repeat what stands before it nor go on with the solution."""
 
+REASONS_SYSTEM = "You are a math teacher. Your task is to check how colleagues marked solutions."
+REASONS_RULES = """
+
+Your task is to check this verification, not the solution. For each error that it reports, say \
+whether the error really is in the solution, and whether the reasons that are given for it are \
+true. End with a score within \\boxed{}: 1 if every reported error is there and its reasons are \
+true, 0.5 if every reported error is there and some of the reasons are not true, 0 if a reported \
+error is not there."""
+
 MY_SOLUTION = "### My Solution\n\n"
 CRITIQUE_HEADING = "### Critique\n\n"
 FINAL = prompts.FINAL
@@ -112,6 +122,16 @@ MERGE = Prompt(
     _HEAD + VERIFICATION_SHOWN + "{{ verification }}" + CRITIQUE_SHOWN + "{{ critique }}"
     + MERGE_RULES,
     (*_SOLUTION, "verification", "critique"), _TRUTH,
+)  # fmt: skip
+REASONS_READER = Prompt(
+    "reasons_system", "What the second model, which scores verifications, is told first.",
+    REASONS_SYSTEM,
+)  # fmt: skip
+REASONS = Prompt(
+    "reasons", "Whether the reasons of a verification are real, as a score.",
+    prompts.RATIONALE_TASK + prompts.PROBLEM + prompts.RATIONALE_SOLUTION + prompts.STEPS
+    + VERIFICATION_SHOWN + "{{ verification }}" + REASONS_RULES,
+    (*_SOLUTION, "verification"),
 )  # fmt: skip
 REPAIR = Prompt(
     "repair", "The step that should stand for a wrong one; `steps` are those before it.",
@@ -187,6 +207,14 @@ def merge_chat(
     return _chat(
         MERGE, OPENED, texts, sight, problem, steps, verification=verification, critique=critique
     )
+
+
+def reasons_chat(
+    problem: str, steps: Sequence[str], verification: str, texts: Texts = AS_THEY_ARE
+) -> Chat:
+    """Ask a second model for a score of a verification's reasons."""
+    user = REASONS.of(texts, problem=problem, steps=steps, verification=verification)
+    return Chat.of(REASONS_READER.of(texts), user, "")
 
 
 def repair_chat(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigurationError
-from workflows.formats import error_prompts, judge_prompts, prompts, statements
+from workflows.formats import error_prompts, judge_prompts, prompts, statements, tool_prompts
 from workflows.formats.templates import Prompt, Texts
 
 PROMPTS: Mapping[str, Prompt] = {
@@ -27,8 +27,9 @@ PROMPTS: Mapping[str, Prompt] = {
         prompts.SOLVER, prompts.SOLVE, prompts.RATIONALE_WRITER, prompts.RATIONALE,
         judge_prompts.JUDGE, judge_prompts.CRITIQUE, judge_prompts.RESOLVE, judge_prompts.ALIGN,
         judge_prompts.META, judge_prompts.MERGE, judge_prompts.REPAIR, statements.TRANSLATOR,
-        statements.STATE, statements.SAY_BACK, statements.SAME,
-        error_prompts.ERROR_WRITER, error_prompts.ERROR,
+        statements.STATE, statements.SAY_BACK, statements.SAME, tool_prompts.TOOL_USER,
+        tool_prompts.QUERY, tool_prompts.VERDICT, judge_prompts.REASONS_READER,
+        judge_prompts.REASONS, error_prompts.ERROR_WRITER, error_prompts.ERROR,
     )
 }  # fmt: skip
 """All prompts of a build, by name."""
@@ -98,5 +99,5 @@ def _examples() -> Iterator[Mapping[str, Any]]:
             "problem": "How much is 2 + 2?", "steps": steps, "answer": seen,
             "reference_solution": seen, "verification": "v", "critique": "c", "wrong": "w",
             "require_code": flag, "state_verdict": flag, "premises": "p", "claims": steps,
-            "said": ["s"] * (len(steps) + 1), "right": "r", "kind": "k",
+            "said": ["s"] * (len(steps) + 1), "step": "s", "tool": "t", "right": "r", "kind": "k",
         }  # fmt: skip

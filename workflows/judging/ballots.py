@@ -2,7 +2,8 @@
 
 Invariant: depends only on the stored rows. A verification counts whole or not at all. One that was
 cut off, in its thoughts too, is unreadable. One that lacks a verdict on a step is unreadable too,
-or calls that step wrong (`judge.ungraded`). A tie is a split and stays undecided.
+or calls that step wrong (`judge.ungraded`). One whose reasons a second model finds untrue counts
+as unreadable (stage `metaverify`). A tie is a split and stays undecided.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def judge_labels(index: int | None, steps: int) -> list[bool]:
 
 
 def read(row: Judgement, settings: JudgeSettings, steps: int) -> tuple[bool, ...] | None:
-    """The labels of a verification; None if it is unreadable."""
-    if row.finish_reason != "stop" or row.only_thought:
+    """The labels of a verification; None if it is unreadable, or its reasons are not real."""
+    if row.finish_reason != "stop" or row.only_thought or row.real is False:
         return None
     if settings.verdicts == "index":
         index = row.index
@@ -81,6 +82,9 @@ def verdicts(
         return _unread([rows[at]]) if first is None else [
             Verdict(first, _share([first]), at, by_index)
         ]  # fmt: skip
+    if settings.aggregator == "lowest":
+        at, lowest = min(readable, key=lambda each: _first_wrong(each[1]))
+        return [Verdict(lowest, _share([labels for _, labels in readable]), at, by_index)]
     votes = [labels for _, labels in readable]
     if settings.aggregator == "outcome_vote":
         right = sum(all(labels) for labels in votes)
@@ -90,6 +94,10 @@ def verdicts(
         at, chosen = agreeing[0]
         return [Verdict(chosen, _share([labels for _, labels in agreeing]), at, by_index)]
     return _step_vote(readable, by_index)
+
+
+def _first_wrong(labels: tuple[bool, ...]) -> int:
+    return labels.index(False) if False in labels else len(labels)
 
 
 def _unread(rows: Sequence[Judgement]) -> Unread:

@@ -2,8 +2,8 @@
 
     labels   Stage `label`.
     judge    The rationale's votes, or stage `judge`.
-    tool     The verdict that the code of each step printed.
-    hybrid   Tool verdicts and outcome, combined to a value per step.
+    tool     The verdict that the code of each step printed, or a model gave by the tool's answer.
+    hybrid   Tool verdicts and outcome, combined to a value per step; in a tree, the step's own.
     outcome  Whether the path's answer is right.
     people   The labels that people gave a given solution.
     injected Where an error was put into a right solution.
@@ -21,12 +21,14 @@ from storage.rows.kinds import (
     ALTERED,
     FORMALIZED,
     GIVEN,
+    GROUNDED,
     JUDGEMENTS,
     LABELS,
     PATHS,
     RATIONALES,
 )
 from storage.rows.records import Injection, Judgement, Path, PathLabels, Rationale
+from storage.rows.tree_records import GroundedNode
 from workflows.judging.ballots import Unread, judge_labels, verdicts
 from workflows.judging.tools import hybrid_values, tool_verdicts
 from workflows.settings import ConsensusSettings, JudgeSettings
@@ -43,6 +45,8 @@ class Evidence:
     labels: PathLabels | None = None
     rationale: Rationale | None = None
     judgements: tuple[Judgement, ...] = ()
+    grounded: tuple[GroundedNode, ...] = ()
+    """The path's steps in a tree of checked steps (stage `ground`)."""
     people: int | None = None
     """0-based index of the first step that people call wrong; -1: none; None: no person's label."""
     injected: Injection | None = None
@@ -131,12 +135,16 @@ def _hybrid(of: Evidence, rule: ConsensusSettings, judge: JudgeSettings) -> list
     labels = _all_verdicts(of)
     if labels is None:
         return Unread.TOOL_UNREADABLE
-    values = hybrid_values(labels, of.right_answer, rule.discount)
+    values = [node.value or 0.0 for node in of.grounded] or hybrid_values(
+        labels, of.right_answer, rule.discount
+    )
     return [Reading(tuple(value > 0 for value in values), tuple(values))]
 
 
 def _all_verdicts(of: Evidence) -> list[bool] | None:
-    by_step = tool_verdicts(of.rationale.executions if of.rationale else (), of.steps)
+    by_step = [node.verdict for node in of.grounded] or tool_verdicts(
+        of.rationale.executions if of.rationale else (), of.steps
+    )
     every = [verdict for verdict in by_step if verdict is not None]
     return every if len(every) == of.steps else None
 
@@ -173,8 +181,8 @@ SOURCES: Mapping[str, Source] = {
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "labels": (LABELS.stage,),
     "judge": (RATIONALES.stage, JUDGEMENTS.stage),
-    "tool": (RATIONALES.stage, FORMALIZED.stage),
-    "hybrid": (RATIONALES.stage, FORMALIZED.stage),
+    "tool": (RATIONALES.stage, FORMALIZED.stage, GROUNDED.stage),
+    "hybrid": (RATIONALES.stage, FORMALIZED.stage, GROUNDED.stage),
     "outcome": (PATHS.stage,),
     "people": (GIVEN.stage,),
     "injected": tuple(kind.stage for kind in ALTERED),

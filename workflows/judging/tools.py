@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from storage.rows.records import CodeRun
 
 _WORDS = {"True": True, "False": False}
+_SIGNS = {True: 1, False: -1, None: 0}
 
 
 def tool_verdicts(executions: Sequence[CodeRun], steps: int) -> list[bool | None]:
@@ -32,10 +33,15 @@ def tool_verdicts(executions: Sequence[CodeRun], steps: int) -> list[bool | None
     return verdicts
 
 
-def rollout_value(verdicts: Sequence[bool], outcome: bool) -> float:
-    """V of a step, from the verdicts on it and on all later steps."""
+def rollout_value(verdicts: Sequence[bool | None], outcome: bool) -> float:
+    """V of the steps with these verdicts, in order; F alone without any.
+
+    A step without a verdict (None) counts as 0.
+    """
     n = len(verdicts)
-    signs = [1 if right else -1 for right in verdicts]
+    if not n:
+        return 1.0 if outcome else -1.0
+    signs = [_SIGNS[verdict] for verdict in verdicts]
     tool = sum(sign * (n - j) / n for j, sign in enumerate(signs)) / n
     return tool + (1 if outcome else -1) / n
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from storage.errors import NothingFound
 from storage.rows import schemas
 from storage.rows.accounting import problem_of
-from storage.rows.kinds import OURS, PATHS, TREE, Rows, ShardRows, stage_rows, unfolding
+from storage.rows.kinds import GROUNDED, OURS, PATHS, TREE, Rows, ShardRows, stage_rows, unfolding
 from storage.rows.parquet import read_parquet
 from storage.rows.records import Drop, Path
 from storage.runs.commits import Commit
@@ -161,7 +161,7 @@ def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
 def _path_ids(read: Mapping[str, tuple[Commit, Mapping[str, list[Any]]]]) -> list[str]:
     """path_ids of a shard's solutions in order: sampled paths, then nodes of search trees."""
     ordered: dict[str, None] = {}
-    for kind in (PATHS, TREE):
+    for kind in (PATHS, TREE, GROUNDED):
         _, about = read.get(kind.stage, (None, {}))
         for row in (row for rows in about.values() for row in rows):
             name = row.path_id if kind is PATHS else kind.goes_on(row)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.errors import BelowFloor, LimitReached, RunStopped, StepmillError
+from storage.rows.kinds import GIVEN
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
@@ -149,9 +150,11 @@ async def continue_run(
     await asyncio.to_thread(forget_stop, run)
     ceiling = ceiling_for(config)
     stored, kind = begin is None, Schedule if begin is None else UnbegunSchedule
-    # Before it is stored nothing of it counts: another run may take the name first.
+    # Before it is stored nothing of it counts: another run may take the name first. Only what the
+    # beginning stores before any shard is given out, the solutions that were given, is no work.
     if not stored:
-        state = Standing(run.spec.plan.shards, {})
+        shards, given = run.spec.plan.shards, {GIVEN.stage} & {*run.spec.stages}
+        state = Standing(shards, {stage: ShardSet(range(shards)) for stage in given})
     elif state is None:
         state = await asyncio.to_thread(standing, run)
 
@@ -173,7 +176,8 @@ async def continue_run(
     told = [folding.note] if earlier is None else [folding.note, earlier]
     reading: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if ceiling is not None:  # which has to know what is spent before anything begins
-        await asyncio.to_thread(tell_earlier, run, state.done, [ceiling.note, *told])
+        earlier_work = state.done if stored else {}
+        await asyncio.to_thread(tell_earlier, run, earlier_work, [ceiling.note, *told])
         happened(Happened("limited", cause=ceiling.said))
     elif earlier is not None:
         reading = telling_earlier(run, state.done, told)

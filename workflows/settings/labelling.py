@@ -109,11 +109,14 @@ class JudgeSettings:
     """What the judge sees of the truth; the panel is every prompt with every sight."""
     votes: Positive = 1
     """Independent verifications per prompt and sight."""
-    aggregator: Literal["single", "outcome_vote", "step_vote", "meta_critique", "any"] = "single"
+    aggregator: Literal["single", "outcome_vote", "step_vote", "meta_critique", "any", "lowest"] = (
+        "single"
+    )
     """`single`: the first verification; `outcome_vote`: majority of whole verdicts (no error, or
     some), the first that agrees speaks; `step_vote`: majority per step; `meta_critique`: a
     critique of the verification, then its revision, which counts; `any`: whichever agrees with
-    the other sources of `consensus`."""
+    the other sources of `consensus`; `lowest`: the one with the earliest first error (with stage
+    `metaverify`: of those whose reasons are real)."""
     verdicts: Literal["steps", "index"] = "steps"
     """What is read of a verification: its verdicts per step, or its index of the first error."""
     ungraded: Literal["unreadable", "wrong"] = "unreadable"

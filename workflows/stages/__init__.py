@@ -19,6 +19,7 @@ from workflows.stages.inject import INJECT, MISLEAD
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
 from workflows.stages.label import LABEL
+from workflows.stages.metaverify import METAVERIFY
 from workflows.stages.pit import PIT
 from workflows.stages.rationalize import RATIONALIZE
 from workflows.stages.refine import REFINE
@@ -28,13 +29,14 @@ from workflows.stages.score import SCORE
 from workflows.stages.search import SEARCH
 from workflows.stages.solve import SOLVE
 from workflows.stages.translate import TRANSLATE
+from workflows.stages.trees.ground import GROUND
 from workflows.stages.writing.rewrite import REWRITE
 
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, LABEL, RATIONALIZE, TRANSLATE,
-        FORMALIZE, JUDGE, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
+        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, GROUND, LABEL, RATIONALIZE,
+        TRANSLATE, FORMALIZE, JUDGE, METAVERIFY, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

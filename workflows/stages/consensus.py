@@ -20,23 +20,28 @@ from storage.rows.kinds import (
     ALTERED,
     FORMALIZED,
     GIVEN,
+    GROUNDED,
     JUDGEMENTS,
     LABELS,
     PATHS,
     RATIONALES,
+    REASONS,
     TREE,
     ShardRows,
 )
 from storage.rows.records import Agreement, Drop, Judgement
+from storage.rows.tree_chains import grounded_chains
 from storage.runs.specs import Difference, Spec
 from workflows.formats.rationale import Unreadable, check_executed
 from workflows.judging.agreement import Disagreement, agreements, of_path
 from workflows.judging.ballots import Unread
+from workflows.judging.reasons import scored
 from workflows.judging.sources import NEEDS, Evidence
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings, JudgeSettings, StageSettings
 from workflows.stages.judge import READ_BY_CONSENSUS
 from workflows.stages.kit import Kit, Stage
+from workflows.stages.metaverify import LEAST
 
 
 class Incomplete(StrEnum):
@@ -85,11 +90,14 @@ class ConsensusStage(PureStage):
         verified: bool = True,
         labelled: bool = True,
         executes: bool = True,
+        least: float = 0.0,
     ) -> None:
         """`verified`, `labelled`: whether a stage of the road writes verifications, or labels.
 
-        `executes`: whether the code of rationales is run.
+        `executes`: whether the code of rationales is run. `least`: the least mean score of a
+        verification's reasons, where a second model scored them.
         """
+        self._least = least
         self._settings = settings
         self._judge = judge or JudgeSettings()
         self._verified = verified
@@ -105,8 +113,9 @@ class ConsensusStage(PureStage):
         paths = {row.path_id: row for row in rows[PATHS]}
         rationales = {row.path_id: row for row in (*rows[RATIONALES], *rows[FORMALIZED])}
         judgements_of: dict[str, list[Judgement]] = defaultdict(list)
-        for row in rows[JUDGEMENTS]:
+        for row in scored(rows[JUDGEMENTS], rows[REASONS], self._least):
             judgements_of[row.path_id].append(row)
+        trees = grounded_chains(rows[GROUNDED])
         people = {
             f"{given.problem_id}#{index}": solution.label
             for given in rows[GIVEN]
@@ -125,7 +134,7 @@ class ConsensusStage(PureStage):
             problem = rationale or (judgements[0] if judgements else labelled or paths[path_id])
             of = Evidence(
                 path_id, problem.problem_id, steps, path, labelled, rationale, judgements,
-                people.get(path_id), injected.get(path_id),
+                tuple(trees.get(path_id, ())), people.get(path_id), injected.get(path_id),
             )  # fmt: skip
             return agreements(of, self._settings, self._judge)
 
@@ -173,6 +182,7 @@ def _filter(kit: Kit[StageSettings]) -> ConsensusStage:
         verified=any(kit.reads(kind) for kind in VERIFIED),
         labelled=kit.reads(LABELS),
         executes=kit.settings.rationalize.execute,
+        least=kit.settings.metaverify.least if kit.reads(REASONS) else 0.0,  # type: ignore[attr-defined]
     )
 
 
@@ -181,15 +191,15 @@ def _check(settings: StageSettings) -> None:
 
 
 def _redone(setting: str, difference: Difference, spec: Spec) -> bool | None:
-    return True if setting in READ_BY_CONSENSUS else None
+    return True if setting in (*READ_BY_CONSENSUS, LEAST) else None
 
 
-VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS)
+VERIFIED = (RATIONALES, FORMALIZED, JUDGEMENTS, GROUNDED)
 CONSENSUS = Stage(
     rows=AGREEMENTS,
     role="cpu",
-    reads=(PATHS, GIVEN, TREE, LABELS, *VERIFIED),
-    without=(GIVEN, TREE, LABELS, *VERIFIED),
+    reads=(PATHS, GIVEN, TREE, LABELS, *VERIFIED, REASONS),
+    without=(GIVEN, TREE, LABELS, *VERIFIED, REASONS),
     says="keeps a path only where its labels and what was written of it agree",
     settings=ConsensusSettings,
     check=_check,

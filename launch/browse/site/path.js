@@ -117,7 +117,7 @@ function Problem({ problem, path }) {
 }
 
 function Steps({ page }) {
-  const { path, labels, states, reasons, agreement, example } = page;
+  const { path, labels, states, reasons, agreement, notes } = page;
   const written = page.rationales.find((of) => of.dropped === null);
   return html`${states[0]?.n > 0 && html`<${Answers} state=${states[0]} when="From the problem alone" />`}<ol class="steps">
     ${path.steps.map((text, step) => {
@@ -128,8 +128,7 @@ function Steps({ page }) {
         <div class="head">
           <span class="number">${step + 1}</span>
           ${right !== undefined && html`<span class="label">${right ? "✓ right" : "✗ wrong"}</span>`}
-          ${example?.follows?.[step] && html`<span class="quiet">follows from the first error, not judged itself</span>`}
-          ${example?.contradicts?.[step] && html`<span class="judge">its ${example.contradicts[step].replace(",", " and")} contradicts the label</span>`}
+          ${(notes?.[step] || []).map((note) => html`<span key=${note} class="judge">${note}</span>`)}
           ${reasons[step] && html`<span class="quiet">${reasons[step]}</span>`}
           ${agreement?.judge_first_error === step && html`<span class="judge">the judge's first error</span>`}
         </div>

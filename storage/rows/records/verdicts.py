@@ -125,14 +125,50 @@ class Judgement:
     """What the model thought before it answered, in the text or apart from it; None: nothing."""
     steps: int | None = None
     """T of the path's first steps, which it is about; None: the whole path."""
+    real: bool | None = None
+    """Whether a second model finds its reasons real; stage `consensus` adds it, none stores it.
+    None: it reports no error, or nobody scored it."""
 
-    UNSAID: ClassVar[tuple[str, ...]] = ("thought", "steps")
+    UNSAID: ClassVar[tuple[str, ...]] = ("thought", "steps", "real")
     """See `Rationale.UNSAID`."""
 
     @property
     def only_thought(self) -> bool:
         """Whether it ended before the model answered."""
         return bool(self.thought) and not self.text
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonScore:
+    """A second model's score of a judgement that reports an error."""
+
+    prompt: str
+    """With the next four, which judgement of its path: as its own fields."""
+    sees: str
+    number: int
+    round: str
+    steps: int | None
+    vote: int
+    """0-based index among the scores of this judgement."""
+    score: float | None
+    """1: the errors that it reports are there and its reasons true; 0.5: there, but not for all of
+    its reasons; 0: one is not there. None: unreadable."""
+    text: str
+    """The assistant's whole text."""
+    finish_reason: str
+    seed: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metaverified:
+    """The scores of a path's judgements (stage `metaverify`)."""
+
+    path_id: str
+    problem_id: str
+    scores: list[ReasonScore]
+    """None of judgements that report no error."""
+    model: str
 
 
 @dataclass(frozen=True, slots=True)

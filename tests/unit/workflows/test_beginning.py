@@ -130,3 +130,27 @@ def test_of_two_starts_under_one_name_the_first_to_be_stored_decides(
     launched = json.loads(store.get("runs/r/launch.json"))
     assert launched["stages"]["seed"] == 7
     assert audit(stored).findings == ()
+
+
+def test_solutions_that_were_given_are_stored_at_the_beginning_and_are_no_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.work_here(monkeypatch)
+    stages = {**STAGES, "road": ["sample", "inject", "consensus", "export"],
+              "inject": {"trust": "all"}, "consensus": {"sources": ["injected"]}}  # fmt: skip
+    config = configure(tmp_path, stages=stages, models={}, solutions="problems.jsonl")
+    made = run(config)
+    assert audit(made).findings == ()
+    assert made.totals("given").rows == made.totals("problems").rows
+
+
+def test_a_ceiling_does_not_ask_for_what_is_not_stored_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.work_here(monkeypatch)
+    stages = {**STAGES, "road": ["sample", "estimate", "label", "consensus", "export"]}
+    config = configure(
+        tmp_path, stages=stages, models={"completer": MODELS["completer"]},
+        solutions="problems.jsonl", limits={"tokens": 10**9},
+    )  # fmt: skip
+    assert audit(run(config)).findings == ()

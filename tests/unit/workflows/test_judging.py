@@ -139,7 +139,11 @@ def test_a_build_that_needs_reference_solutions_and_has_none_is_refused(tmp_path
 
 ROADS = [
     (["sample", "judge", "consensus"], ("labels", "judge"), "'labels' needs label"),
-    (["sample", "judge", "consensus"], ("tool",), "'tool' needs rationalize or formalize"),
+    (
+        ["sample", "judge", "consensus"],
+        ("tool",),
+        "'tool' needs rationalize or formalize",
+    ),
     (["sample", "judge", "consensus"], ("outcome", "judge"), "gives no labels"),
     (["sample", "judge", "consensus"], ("judge", "judge"), "once"),
     (["sample", "judge", "rationalize", "consensus"], ("judge",), "one of them verifies"),

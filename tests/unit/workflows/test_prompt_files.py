@@ -21,7 +21,7 @@ from storage.rows.records import Problem
 from tests.support.scripted_build import CONFIG, Build, configure
 from tests.support.scripted_world import world_problems, write_problems
 from workflows.builds.derive import plan_derivation
-from workflows.formats import error_prompts, judge_prompts, prompts, statements
+from workflows.formats import error_prompts, judge_prompts, prompts, statements, tool_prompts
 from workflows.formats.error_prompts import error_chat
 from workflows.formats.judge_prompts import Sight
 from workflows.formats.paper_form import PaperForm
@@ -54,12 +54,18 @@ def asked(name: str, sight: Sight, texts: dict[str, str]) -> Chat:
             return judge_prompts.meta_chat(problem, steps, "{{ v }}", sight, texts)
         case "state" | "translate_system":
             return statements.state_chat(problem, steps, texts)
+        case "tool_query" | "tool_system":
+            return tool_prompts.query_chat(problem, steps[:1], steps[1], texts)
+        case "tool_verdict":
+            return tool_prompts.verdict_chat(problem, steps[:1], steps[1], "{{ 4 }}", texts)
         case "say_back":
             return statements.say_chat("x = Int('x')", ["x == {{ 1 }}"], texts)
         case "same":
             return statements.same_chat(problem, steps, ["a", *steps], texts)
         case "merge":
             return judge_prompts.merge_chat(problem, steps, "{{ v }}", "{{ c }}", sight, texts)
+        case "reasons" | "reasons_system":
+            return judge_prompts.reasons_chat(problem, steps, "{{ v }}", texts)
         case "error" | "error_system":
             return error_chat(problem, steps[:1], "So {{ r }}.", "sign lost", texts)
     return judge_prompts.repair_chat(problem, steps[:1], "Wrong {{ w }}.", sight, texts)

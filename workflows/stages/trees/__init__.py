@@ -1,0 +1,1 @@
+"""Trees that stages grow while they work."""
