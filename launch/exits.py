@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-import typer
 from rich.console import Console
 
 from actors.stopping import was_told_to_stop
-from launch.shown.text import printable
+from launch.shown.text import say
 from launch.streams import flushed, give_up_output
 from storage.errors import ConfigurationError, RunStopped, StepmillError
 from storage.secrecy import hidden
@@ -24,7 +23,7 @@ def failed(error: StepmillError, code: int) -> int:
     """Print the error, and return the exit code."""
     again = "" if code == 2 else " (what is committed stays; the same command continues)"
     with contextlib.suppress(OSError):  # standard error may be closed
-        typer.echo(f"stepmill: {printable(hidden(str(error)))}{again}", err=True)
+        say(f"stepmill: {hidden(str(error))}{again}", err=True)
     return code
 
 
@@ -47,7 +46,7 @@ def head_lost(reason: str) -> None:
     Console(stderr=True).show_cursor()  # a live display may have hidden it
     if was_told_to_stop():
         code = INTERRUPTED
-        typer.echo("stepmill: interrupted; the same command continues", err=True)
+        say("stepmill: interrupted; the same command continues", err=True)
     else:
         code = failed(RunStopped(reason), INFRASTRUCTURE)
     flushed()

@@ -13,6 +13,8 @@ import logging
 import os
 import sys
 
+from storage.plain_text import printable
+
 
 def usable_streams() -> None:
     """Open closed streams on the null device; escape characters that they can't encode."""
@@ -36,7 +38,7 @@ class Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line, above a live display if there is one."""
         with contextlib.suppress(OSError):
-            print(f"stepmill: {record.getMessage()}", file=sys.stderr)
+            print(f"stepmill: {printable(record.getMessage())}", file=sys.stderr)
 
 
 def show_warnings() -> None:

@@ -2,7 +2,8 @@
 
 A conversation is asked about many times, each time a little longer. A tokenizer cuts special tokens
 (`<|im_start|>`) out of a text before it looks at anything else, so that what lies between two of
-them can be tokenized by itself and remembered.
+them can be tokenized by itself and remembered. Within a turn that grows, as a rationale does round
+by round, the same holds for paragraphs, where the tokenizer keeps them apart.
 
 A fast tokenizer is asked without what transformers wraps around it, which costs as much again.
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, product
 from sys import getsizeof
 from threading import Lock
 from typing import Any
@@ -25,6 +26,11 @@ from actors.engines.recent import RecentIds
 COMPARED = 3
 """Texts (of several parts, where there are any) that are tokenized both ways before that is
 trusted."""
+PARAGRAPH = r"(?<=\n\n)(?=[A-Za-z*#$\\`])"
+"""Where a paragraph begins."""
+ENDS, GAPS = ("a", "1", ".", "$}", "é", "数", "'"), ("", " ", "  ", "\t", "\n", " \n ", "\r\n")
+BEGINNINGS = ("Step", "x", "*", "**It", "#", "$x", "\\[", "```")
+"""What a paragraph ends and begins with: of each kind of letters that tokenizers cut texts by."""
 MOST_BYTES = 64 << 20
 """Of the parts that are kept: some 15,000 paragraphs."""
 
@@ -38,7 +44,7 @@ class Spelling:
         if self._fast is not None:  # as the tokenizer itself would before each text
             self._fast.no_truncation()
             self._fast.no_padding()
-        self._cut = _before_specials(tokenizer)
+        self._cut = _beginnings(tokenizer)
         self._to_compare = COMPARED
         self._known: RecentIds[str] = RecentIds(MOST_BYTES)
         self._lock = Lock()
@@ -81,12 +87,37 @@ class Spelling:
         return ids
 
 
-def _before_specials(tokenizer: Any) -> re.Pattern[str] | None:
-    """Matches the empty text before each special token that begins a part; None: there is none."""
+def _beginnings(tokenizer: Any) -> re.Pattern[str] | None:
+    """Matches the empty text before each special token, or paragraph, that begins a part; None:
+    nothing does.
+    """
     added = getattr(tokenizer, "added_tokens_decoder", {})
     marks = [
         token.content
         for token in added.values()
         if token.special and not (token.lstrip or token.single_word or token.normalized)
     ]
-    return re.compile(f"(?={'|'.join(map(re.escape, marks))})") if marks else None
+    cuts = [f"(?={'|'.join(map(re.escape, marks))})"] if marks else []
+    if marks and _keeps_paragraphs_apart(tokenizer):
+        cuts.append(PARAGRAPH)
+    return re.compile("|".join(cuts)) if cuts else None
+
+
+def _keeps_paragraphs_apart(tokenizer: Any) -> bool:
+    """Whether a tokenizer, before it looks for tokens, cuts a text where paragraphs meet, and each
+    of them as it would alone.
+    """
+    fast: Any = getattr(tokenizer, "backend_tokenizer", None)
+    cutter = getattr(fast, "pre_tokenizer", None)
+    if cutter is None or type(fast.normalizer).__name__ not in ("NoneType", "NFC"):
+        return False
+    if any("\n" in token.content for token in tokenizer.added_tokens_decoder.values()):
+        return False  # a token of several paragraphs, as the demo's models have
+
+    def words(text: str) -> list[str]:
+        return [word for word, _ in cutter.pre_tokenize_str(text)]
+
+    return all(
+        words(end + begin) == words(end) + words(begin)
+        for end, begin in product((f"{end}{gap}\n\n" for end in ENDS for gap in GAPS), BEGINNINGS)
+    )

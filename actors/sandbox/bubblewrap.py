@@ -27,6 +27,10 @@ from storage.errors import SandboxUnavailable
 
 MARK = "stepmill-sandbox-of:"
 FIRST_UID, UIDS = 1 << 20, 1 << 28
+DEVICES = ("null", "full", "random", "urandom")
+"""No /dev/ptmx: pseudo-terminals are the whole machine's, and few. No /dev/zero: mapped, it is
+shared memory that no process's size tells (see seccomp.KEEP_MEMORY)."""
+LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 Reading = tuple[asyncio.StreamReader, asyncio.ReadTransport]
 
 
@@ -147,12 +151,14 @@ def command(root: Path, settings: SandboxSettings) -> list[str]:
         "/",
         "--proc",
         "/proc",
-        "--dev",
-        "/dev",
         "--tmpfs",
-        "/dev/pts",  # pseudo-terminals are the whole machine's, and few
-        "--remount-ro",
-        "/dev/pts",
+        "/dev",
+        *(part for name in DEVICES for part in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
+        *(
+            part
+            for name, end in LINKS.items()
+            for part in ("--symlink", f"/proc/self/fd{end}", f"/dev/{name}")
+        ),
         "--tmpfs",
         "/dev/shm",
         "--remount-ro",
@@ -195,7 +201,7 @@ class BubblewrapBoxes:
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxUnavailable("bubblewrap is not installed")
-        filter_ = seccomp.program(platform.machine(), keep_children=True)
+        filter_ = seccomp.program(platform.machine(), keep_children=True, keep_memory=True)
         async with self._lock:
             if self._root is None:
                 state = state_dir(self._settings.state_dir)

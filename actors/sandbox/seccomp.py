@@ -2,7 +2,8 @@
 
 The list holds the calls seen from CPython, numpy, sympy, scipy, threads, multiprocessing and
 subprocess (docs/sandbox.md says how they were traced). It leaves out locks that a neighbour could
-see, System V and POSIX message IPC, memfd and namespaces. Sockets are of family AF_UNIX only.
+see, System V and POSIX message IPC, memfd, huge pages and namespaces. Sockets are of family
+AF_UNIX only.
 
 Invariant: a call that is not listed fails with EPERM, one that is no call, or another
 architecture's, with ENOSYS. None ends the process. The host makes the program; the sandbox only
@@ -119,6 +120,10 @@ FCNTL_LOCKS = (5, 6, 7, 36, 37, 38, 1024, 1025, 1026)
 """Record locks, leases and notifications: a neighbour could see them on a shared file."""
 FCNTL_SETTINGS = (8, 10, 15, 1031)
 """SETOWN, SETSIG, SETOWN_EX: signals of a descriptor's own choice. SETPIPE_SZ: a larger pipe."""
+MAP_KIND, MAP_SHARED_ANONYMOUS, MAP_HUGETLB = 0x2F, (0x21, 0x23), 0x40000
+ADVICE_TO_SHARE_OR_SWAP = (12, 21)
+"""MADV_MERGEABLE: a neighbour could tell which pages are alike. MADV_PAGEOUT: what is in swap space
+is in no process's resident size."""
 S_IFMT, S_IFREG, S_IFIFO, S_IFSOCK = 0o170000, 0o100000, 0o010000, 0o140000
 
 
@@ -153,6 +158,8 @@ RULES = {
         Rule(1, FCNTL_SETTINGS, EPERM, ALLOW),
     ),
     "prlimit64": (Rule(0, (0,), ALLOW, EPERM),),
+    "mmap": (Rule(3, (MAP_HUGETLB,), refuse(errno.ENOMEM), ALLOW, mask=MAP_HUGETLB),),
+    "madvise": (Rule(2, ADVICE_TO_SHARE_OR_SWAP, refuse(errno.EINVAL), ALLOW),),
     "mknod": (Rule(1, (0, S_IFREG, S_IFIFO, S_IFSOCK), ALLOW, EPERM, mask=S_IFMT),),
     "mknodat": (Rule(2, (0, S_IFREG, S_IFIFO, S_IFSOCK), ALLOW, EPERM, mask=S_IFMT),),
 }
@@ -163,6 +170,9 @@ KEEP_CHILDREN = (
 )
 """For rt_sigaction: what is to happen at a child's end may be asked (no new action is given), not
 changed. Of a child whose end is ignored the kernel would forget what it used."""
+KEEP_MEMORY = (Rule(3, MAP_SHARED_ANONYMOUS, EPERM, None, mask=MAP_KIND), *RULES["mmap"])
+"""For mmap: no shared memory without a file. All of it stays while one page is mapped, and only
+that page counts as the process's."""
 ABSENT = ("clone3", "openat2", "futex_waitv", "epoll_pwait2")
 """Calls that get ENOSYS. Their arguments are in memory, where a filter can't look, or no library
 needs them."""
@@ -191,17 +201,24 @@ def _go_on(action: int | None, ahead: int) -> bytes:
     return _step(JUMP, 0, 0, ahead) if action is None else _step(RETURN, 0, 0, action)
 
 
-def program(machine: str = "x86_64", keep_children: bool = False) -> bytes:
+def program(
+    machine: str = "x86_64", keep_children: bool = False, keep_memory: bool = False
+) -> bytes:
     """Compile the allow list. Raises SandboxUnavailable for a machine without one.
 
-    `keep_children`: children must be waited for (see KEEP_CHILDREN).
+    `keep_children`: children must be waited for (see KEEP_CHILDREN). `keep_memory`: all memory is
+    some process's (see KEEP_MEMORY).
     """
     if machine not in MACHINES:
         raise SandboxUnavailable(
             f"no system call list for {machine}: only x86_64 and aarch64 are supported"
         )
     kind = MACHINES[machine]
-    rules = {**RULES, "rt_sigaction": KEEP_CHILDREN} if keep_children else RULES
+    rules = dict(RULES)
+    if keep_children:
+        rules["rt_sigaction"] = KEEP_CHILDREN
+    if keep_memory:
+        rules["mmap"] = KEEP_MEMORY
     steps = [
         _step(LOAD, 0, 0, ARCH_AT),
         _step(JEQ, 1, 0, kind.arch),

@@ -105,13 +105,9 @@ def run_training(job: TrainingJob, gpus: int, private: bool, watch: Say) -> None
 
 def scaling(spread: SpreadSettings, gpus: int, private: bool) -> ray.train.ScalingConfig:
     """What the workers take of the cluster."""
-    cores = int(ray.cluster_resources().get("CPU", 1))
-    there = gpus or cores
-    if private and spread.workers > there:
-        raise ConfigurationError(
-            f"spread.workers is {spread.workers}, this machine has {there} "
-            f"{'GPUs' if gpus else 'cores'}: lower it, or join a cluster with --address"
-        )
+    if private:
+        check_workers(spread, gpus)
+    cores = _cores()
     each = spread.cpus_per_worker or max(1, cores // spread.workers)
     if gpus and not spread.cpus_per_worker:
         each = min(each, CORES_BESIDE_GPU, _cores_beside_each_gpu())
@@ -120,6 +116,19 @@ def scaling(spread: SpreadSettings, gpus: int, private: bool) -> ray.train.Scali
         use_gpu=gpus > 0,
         resources_per_worker={"CPU": each} | ({"GPU": 1} if gpus else {}),
     )
+
+
+def check_workers(spread: SpreadSettings, gpus: int) -> None:
+    """Raise ConfigurationError where this machine has fewer GPUs, or cores, than workers."""
+    if spread.workers > (there := gpus or _cores()):
+        raise ConfigurationError(
+            f"spread.workers is {spread.workers}, this machine has {there} "
+            f"{'GPUs' if gpus else 'cores'}: lower it, or join a cluster with --address"
+        )
+
+
+def _cores() -> int:
+    return int(ray.cluster_resources().get("CPU", 1))
 
 
 def _cores_beside_each_gpu() -> int:

@@ -31,7 +31,7 @@ from launch.cli import (
 )
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
-from launch.shown.text import json_line, printable
+from launch.shown.text import json_line, say
 from launch.streams import flushed, give_up_output, show_warnings, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
@@ -232,7 +232,7 @@ show_examples(app)
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json_line(value))
+    say(json_line(value))
 
 
 def main() -> None:
@@ -251,19 +251,17 @@ def run_command(arguments: list[str]) -> int:
         flushed()
         if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
             again = shlex.join(["stepmill", *arguments])
-            typer.echo(
-                f"stepmill: interrupted; the same command continues: {hidden(again)}", err=True
-            )
+            say(f"stepmill: interrupted; the same command continues: {hidden(again)}", err=True)
         return outcome if isinstance(outcome, int) else 0
     except typer.TyperException as error:
-        typer.echo(f"stepmill: {printable(hidden(error.format_message()))}", err=True)
+        say(f"stepmill: {hidden(error.format_message())}", err=True)
         return 2
     except (UserError, ItemError) as error:
         return failed(error, 2)
     except StopAsked as error:
         again = shlex.join(["stepmill", *arguments])
         said = hidden(f"{error}; the same command continues: {again}")
-        typer.echo(f"stepmill: {said}", err=True)
+        say(f"stepmill: {said}", err=True)
         return INTERRUPTED
     except InfrastructureError as error:
         return failed(error, INFRASTRUCTURE)

@@ -16,7 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from launch.shown.text import plain, printable
+from launch.shown.text import plain
+from storage.plain_text import printable
 
 LONGEST_WORD = 24
 """Columns of a word that is not broken, such as a reason; longer ones are paths and URLs."""

@@ -16,9 +16,9 @@ from actors.training.events import Event
 from launch.exits import head_lost
 from launch.shown.bars import BarColumn
 from launch.shown.progress import BuildProgress
-from launch.shown.text import printable
 from launch.shown.tokens_progress import TokensProgress
 from launch.shown.training_progress import TrainingProgress
+from storage.plain_text import printable
 from workflows.runs.listening import Listener
 
 

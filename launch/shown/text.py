@@ -7,14 +7,16 @@ line or becomes a colour.
 from __future__ import annotations
 
 import json
-import re
 
+import typer
 from rich.text import Text
 
+from storage.plain_text import escaped, printable
 
-def printable(text: str) -> str:
-    """The text with U+FFFD in the place of each control character but ends of lines and tabs."""
-    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
+
+def say(text: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print a text of others, or with one in it; `err`: on standard error."""
+    typer.echo(printable(text), err=err, nl=nl)
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -24,10 +26,4 @@ def plain(text: str, style: str = "") -> Text:
 
 def json_line(value: object) -> str:
     """JSON of one line for scripts, which a terminal may show: control characters are escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else re.sub(r"[^ -~]", _escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    letter = match[0]
-    return letter if letter.isprintable() else json.dumps(letter)[1:-1]
+    return escaped(json.dumps(value, ensure_ascii=False))

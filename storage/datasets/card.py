@@ -9,7 +9,7 @@ be read from the store.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from huggingface_hub import CardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from storage.datasets.view import CHAT_TEMPLATE, FOLDER, View
+from storage.plain_text import cell, escaped, in_markdown
 from storage.rows.kinds import EXAMPLES, RATIONALES, Rows
 from storage.rows.readings import NOT_RECORDED, is_reading_count, kept_by_reading
 from storage.runs.pilot_record import PilotRecord
@@ -114,26 +115,35 @@ def figures(
         "success": success,
         "origin": origin,
         "pilot": pilot,
-        "models": sorted(spec.models.items()),
+        "models": _plain(sorted(spec.models.items())),
         "stages": [(s, t.rows, sum(t.drops.values()), t.counts.get("tokens")) for s, t in totals],
         "filters": passed_filters(described, success),
         "readings": _readings(spec, success),
         "not_recorded": NOT_RECORDED,
-        "drops": [(s, *drop) for s, t in totals for drop in sorted(t.drops.items())],
-        "counts": [
-            (s, *count)
-            for s, t in totals
-            for count in sorted(t.counts.items())
-            if count[0] != "prompt_tokens"  # what was paid for, and nothing of the dataset
-            if not is_reading_count(count[0])
-        ],
+        "drops": _plain([(s, *drop) for s, t in totals for drop in sorted(t.drops.items())]),
+        "counts": _plain(
+            [
+                (s, *count)
+                for s, t in totals
+                for count in sorted(t.counts.items())
+                if count[0] != "prompt_tokens"  # what was paid for, and nothing of the dataset
+                if not is_reading_count(count[0])
+            ]
+        ),
         "caveats": "".join(stage.caveat for stage in described),
         "verified": any(stage.verifies for stage in described),
         "lacks": "".join(
             stage.lacks for stage in reversed(described) if not _is_whole(stage, settings)
         ),
-        "settings": json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False),
+        "settings": escaped(
+            json.dumps(spec.configuration, indent=2, sort_keys=True, ensure_ascii=False)
+        ),
     }
+
+
+def _plain(rows: Iterable[Row]) -> list[Row]:
+    """Rows of a table whose texts are no markup."""
+    return [tuple(in_markdown(v) if isinstance(v, str) else v for v in row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +204,7 @@ def template(name: str) -> Template:
 
 
 def _table(rows: Sequence[Row], *head: str) -> str:
-    """A Markdown table, pipes in cells escaped; "None." without rows."""
+    """A Markdown table, a cell for each value whatever it holds; "None." without rows."""
     if not rows:
         return "None."
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
@@ -204,7 +214,7 @@ def _table(rows: Sequence[Row], *head: str) -> str:
 def _cell(value: str | int | None) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else value.replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else cell(value)
 
 
 def _front_matter(view: View, rows: int) -> str:

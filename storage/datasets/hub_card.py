@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCardData
 
 from storage.datasets.card import TAGS, size_of, template
 from storage.datasets.view import CHAT_TEMPLATE, FOLDER, View
+from storage.plain_text import in_markdown
 
 OURS = "stepmill"
 """The tag by which a repository is known to be one that was pushed from here."""
@@ -98,7 +99,7 @@ def hub_card(
         views=views,
         table_of_views=[(view.name, view.rows, view.title) for view in views],
         licence=licence,
-        licences=[(of.what, of.name, of.licence) for of in licences],
+        licences=[tuple(map(in_markdown, (of.what, of.name, of.licence))) for of in licences],
         plots=plots,
         **figures,
     )

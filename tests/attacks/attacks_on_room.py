@@ -64,7 +64,10 @@ CASES = (
         """,
         ("memory",),
         limits=with_limits(wall_s=10, cpu_s=10),
-        cannot={"docker-runsc": "gVisor tells no process's share of memory"},
+        cannot={
+            "docker-runsc": "gVisor tells no process's share of memory",
+            "bubblewrap": "there is none (row 63)",
+        },
     ),
     Case(
         16,

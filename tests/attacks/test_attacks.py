@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attacks_on_counts
 import attacks_on_host
+import attacks_on_kernel
 import attacks_on_room
 import attacks_on_time
 import attacks_on_us
@@ -20,6 +21,7 @@ TABLE = sorted(
             attacks_on_host,
             attacks_on_us,
             attacks_on_counts,
+            attacks_on_kernel,
         )
         for case in table.CASES
     ],

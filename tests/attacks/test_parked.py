@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.container, pytest.mark.asyncio(loop_scope="session")]
 
 COUNT = """
 import mmap
-count = mmap.mmap(-1, 4096)
+shared = open("/dev/shm/shared", "w+b")
+shared.truncate(8192)
+count = mmap.mmap(shared.fileno(), 4096)
 def tick():
     count[0:8] = (int.from_bytes(count[0:8], "little") + 1).to_bytes(8, "little")
 def spin(until=None):
@@ -41,7 +43,7 @@ WAKES = {
         threading.Thread(target=spin, daemon=True).start()
     """,
     "two children that wake each other": """
-        pids = mmap.mmap(-1, 4096)
+        pids = mmap.mmap(shared.fileno(), 4096, offset=4096)
         import struct
         def wake(mine, other):
             pids[mine * 4:mine * 4 + 4] = struct.pack("i", os.getpid())

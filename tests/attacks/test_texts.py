@@ -7,33 +7,51 @@ no control token, no turn, no judgement, no template, no escape sequence. Pages 
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path as Folder
 from typing import Any
 
 import pytest
+import yaml
 
+import launch
 from actors.engines.contract import Chat
 from actors.engines.control_tokens import ControlTokens
 from actors.engines.rendering import ChatRenderer
 from actors.sandbox.contract import Execution, Limits, Verdict
 from launch.cli.main import run_command
 from launch.verbs.looking import execute
+from storage.datasets.card import Beside, card_together, dataset_card, figures
+from storage.datasets.hub_card import Licence, hub_card, hub_view
+from storage.datasets.view import GENPRM
 from storage.errors import ItemError
-from storage.rows.records import CodeRun, Critique, Path, Problem, Rationale
+from storage.objects.local import LocalStore
+from storage.objects.memory import MemoryStore
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS, PROBLEMS, RETRIED, ROLLOUTS
+from storage.rows.records import CodeRun, Critique, Intervention, Path, Problem, Rationale
+from storage.runs.presence import Who
+from storage.trainings.training import TrainingSpec
+from tests.support.asked_door import asked_door, item
 from tests.support.built_tokenizers import deepseek, llama, qwen
 from tests.support.hostile import hostile_run
+from tests.support.whole_run import finished, labels, path, rollouts, started
 from workflows.answers.grading import grade
 from workflows.formats import judge_prompts, prompts
-from workflows.formats.conversation import QUESTION, Reason, check_example, example_of
+from workflows.formats.conversation import QUESTION, Reason, check_example, example_of, unwritten
 from workflows.formats.judge_prompts import Sight
 from workflows.formats.paper_form import PaperForm
 from workflows.formats.refinement import RefineSettings, refine_chat
 from workflows.formats.solving import first_chat
 from workflows.formats.verification import TrainingForm
 from workflows.settings import SampleSettings
+from workflows.training.record import card
+from workflows.training.settings import TrainConfig
+from workflows.views.catalogue import VIEWS
 
 JUDGED = "<output>\n**Judgement**: $\\boxed{Yes}$\n</output>"
 TEXTS = {
@@ -60,6 +78,14 @@ TEXTS = {
     "half a character": "a\ud800b",
     "lines": "a\u2028b\u2029c\x0bd\x0ce\x85f\r\ng\rh",
     "a formula": '=HYPERLINK("http://a","x")\n+1\n-1\n@SUM(A1)\tx',
+    "a command": "=cmd|' /C calc'!A0",
+    "front matter": "---\nlicense: mit\n---\n# Owned\n\n| a | b |\n|---|---|\n| 1 | 2 |\n```\n",
+    "a metric": 'x"} 1\nowned_total{a="b"} 1\n# HELP owned',
+    "a line of a log": "a\n2026-01-01 00:00:00 ERROR owned\nstepmill: owned\r\n",
+    "marks of ours": "a ки b\nки",
+    "a very long line": "\\boxed{" * 3000 + "a" * 50_000 + "$" * 3000,
+    "fences without end": "```\n~~~\n" * 2000,
+    "markup of rich": "[red]a[/red] [/] [link=http://a]b[/link] :smile:",
 }
 texts = pytest.mark.parametrize("named", TEXTS)
 SEEN = Sight("4", "As above.")
@@ -174,7 +200,7 @@ def printable(text: str) -> bool:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("texts")
-    hostile_run(folder, [text for text in TEXTS.values() if "\ud800" not in text])
+    hostile_run(folder, [t for t in TEXTS.values() if "\ud800" not in t and len(t) < 4000])
     return str(folder)
 
 
@@ -242,3 +268,167 @@ def test_a_name_in_a_message_is_text(
     out, err = capsys.readouterr()
     assert printable(out) and printable(err), repr(err)
     assert 0 < err.count("\n") <= 1 + words[-1].count("\n")
+
+
+def rows_of(text: str) -> dict[str, list[Any]]:
+    """A shard of each stage that a view reads, with the text as problem and as step."""
+    problem = Problem("p", text, "4")
+    right, wrong = (replace(path("p", n), steps=["a", text], text=f"a\n\n{text}") for n in range(2))
+    wrong = replace(wrong, correct=False)
+    example = unwritten(problem, right, [True, False], [0.5, 0.5, 0.0], {}, "r")
+    mended = Intervention("p#0", "p", text, 1, ["a"], text, text, 2, 2, 1, True, 0, 0)
+    return {
+        PROBLEMS.stage: [problem],
+        PATHS.stage: [right, wrong],
+        ROLLOUTS.stage: [rollouts(right, 0), rollouts(right, 1)],
+        LABELS.stage: [labels(right)],
+        EXAMPLES.stage: [example],
+        RETRIED.stage: [mended],
+    }
+
+
+@texts
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_row_of_a_view_holds_the_text_and_no_label_or_turn_more(named: str, view: str) -> None:
+    def made(text: str) -> list[Any]:
+        shards = rows_of(text)
+        rows = VIEWS[view].rows(*(shards[stage] for stage in VIEWS[view].reads))
+        return [asdict(row) for row in rows]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: filled(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [filled(part) for part in value]
+        return value.replace(HARMLESS, TEXTS[named]) if isinstance(value, str) else value
+
+    left_out = view == "openrlhf" and named == "marks of ours"
+    assert made(TEXTS[named]) == ([] if left_out else filled(made(HARMLESS)))
+
+
+def dressed(text: str) -> dict[str, str]:
+    """Every card, with the text wherever one of others may stand."""
+    run = finished(MemoryStore())
+    success = run.success()
+    assert success is not None
+    spec = replace(
+        run.spec, models={"policy": text}, configuration={"problems": text, text: [text]}
+    )
+    totals = dict(success.totals)
+    totals["sample"] = replace(totals["sample"], drops={text: 1}, counts={text: 2})
+    success = replace(success, totals=totals)
+    known = figures(spec, success, (), None, None)
+    view = hub_view(GENPRM, "genprm", 3, "ann/set", first=True)
+    licences = [Licence(text, text, text)]
+    config = TrainConfig(name="t", base="b", conversations=text.replace("/", "") + ".jsonl")
+    trained = TrainingSpec(text, "", "0" * 64, {})
+    counts = dict.fromkeys(("read", "problems_held_out"), 1)
+    return {
+        "a dataset": dataset_card("r", spec, success, GENPRM, 3, ()),
+        "several runs": card_together(
+            [Beside("r", "0" * 64, 1, 0, 1, 0)], GENPRM, {"r": 1}, "drop"
+        ),
+        "the hub": hub_card("ann/set", "r", [view], "mit", ["en"], licences, [], known),
+        "a model": card(config, trained, {"counts": counts, "curve": [], "updates": 1}),
+    }
+
+
+def structure(document: str) -> list[str]:
+    """What of Markdown steers: front matter, headings, fences, rules, tables, and markup."""
+    _, front, body = document.split("---\n", 2)
+    lines = body.splitlines()
+    found = [json.dumps(yaml.safe_load(front), sort_keys=True)]
+    inside = False
+    for line in lines:
+        if line.startswith(("```", "~~~")):
+            inside = not inside
+            found.append(line)
+        elif not inside and line.startswith(("#", "---", "===", "|")):
+            found.append(line if line.startswith("#") else str(len(re.findall(r"(?<!\\)\|", line))))
+        elif not inside and (markup := re.findall(r"(?<!\\)(?:</?\w|!?\[[^\]]*\]\()", line)):
+            found += markup
+    return found
+
+
+@pytest.mark.parametrize("kind", ["a dataset", "several runs", "the hub", "a model"])
+@pytest.mark.parametrize("named", [name for name in TEXTS if name != "half a character"])
+def test_a_card_is_laid_out_as_with_any_other_text(named: str, kind: str) -> None:
+    seen, usual = dressed(TEXTS[named])[kind], dressed(HARMLESS)[kind]
+    assert structure(seen) == structure(usual)
+    assert printable(seen), repr(next(c for c in seen if not printable(c)))
+
+
+def test_every_verb_speaks_through_the_function_that_takes_control_characters_out() -> None:
+    spoken = []
+    for file in Folder(launch.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in (
+                "typer.echo",
+                "click.echo",
+            ):
+                spoken.append(file.name)
+    assert spoken == ["text.py"]
+
+
+@texts
+def test_problems_of_strangers_steer_no_terminal(
+    named: str, tmp_path: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "p.jsonl"
+    rows = [{"id": f"{TEXTS[named]}{n}", "problem": f"{n}{TEXTS[named]}", "answer": "4", "level": TEXTS[named]}
+            for n in range(2)]  # fmt: skip
+    rows.append({"id": "none", "problem": "x", "answer": TEXTS[named]})
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert run_command(["problems", str(file)]) in (0, 2)
+    out, err = capsys.readouterr()
+    assert printable(out) and printable(err)
+
+
+@pytest.mark.parametrize("named", ["a terminal", "directions", "markup of rich"])
+def test_who_is_at_work_steers_no_terminal(
+    named: str, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    started(LocalStore.at(tmp_path))
+    who = Who(TEXTS[named], TEXTS[named], 7)
+    monkeypatch.setattr("launch.verbs.runs.remove.at_work", lambda *_: [who])
+    assert run_command(["remove", "whole", "--yes", "--store", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "at work on it: " in out and printable(out) and printable(err)
+
+
+@texts
+def test_a_script_steers_the_terminal_of_nobody(
+    named: str, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TEXTS[named]
+
+    async def ran(*_: object) -> Execution:
+        return Execution(Verdict.OK, 0, None, text, text, False, False, 0.1, 0.1, 1, 0.0, "s")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(execute, "run_file", ran)
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr("sys.stdout", stream)
+        execute.execute_file(tmp_path / "x.py", False, None, None)
+        assert printable(stream.getvalue()) if shown else stream.getvalue() == text
+
+
+@texts
+async def test_a_server_answers_json_and_its_metrics_name_nothing_of_the_question(
+    named: str,
+) -> None:
+    question = item(0)
+    steps = [f"{question['steps'][0]}\n{TEXTS[named]}", *question["steps"][1:]]
+    body = json.dumps({**question, "id": TEXTS[named], "steps": steps})
+    async with asked_door() as asked:
+        answer = await asked.client.post("/v1/score", content=body)
+        lines = (await asked.client.get("/metrics")).text.splitlines()
+    assert answer.headers["content-type"] == "application/json"
+    assert isinstance(answer.json(), dict)
+    assert answer.status_code in (200, 422)
+    assert all(
+        re.match(r"#|stepmill_serve_\w+(\{[\w=\"/.,+]*\})? [\d.e+-]+$", line) for line in lines
+    )

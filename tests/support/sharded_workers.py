@@ -35,10 +35,10 @@ class Slowness:
             return
         get, never = LocalStore.get, threading.Event()
 
-        def slow(store: LocalStore, key: str) -> bytes:
+        def slow(store: LocalStore, key: str, most: int | None = None) -> bytes:
             if key.startswith("trainings/") and "/parts/" in key:
                 never.wait(self.part_s)
-            return get(store, key)
+            return get(store, key, most)
 
         LocalStore.get = slow  # type: ignore[method-assign]
 

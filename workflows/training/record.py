@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from storage.plain_text import cell, in_markdown
 from storage.rows.parquet import write_parquet
 from storage.trainings.training import TrainingSpec
 from workflows.training.mixture import CONTAMINATED, HELD_OUT_TOO, REPEATED
@@ -135,7 +136,7 @@ def card(config: TrainConfig, spec: TrainingSpec, notes: Mapping[str, Any]) -> s
         if found
         else "| held-out loss | nothing was held out |\n"
     )
-    source = f"run `{spec.run}`" if spec.run else f"file `{config.dataset}`"
+    source = f"run `{spec.run}`" if spec.run else f"file {cell(in_markdown(str(config.dataset)))}"
     common = ""
     if spec.runs:
         source = "runs " + ", ".join(f"`{run}` ({digest[:16]})" for run, digest in spec.runs)
@@ -152,7 +153,7 @@ trained with Stepmill.
 
 | what | value |
 |---|---|
-| base model | {spec.base} |
+| base model | {cell(in_markdown(spec.base))} |
 | dataset | {source}, view `{config.shape}`, digest {spec.dataset[:16]} |
 | conversations | {counts["read"]:,} read, {lost_steps(counts)}, \
 {sum(dropped.values()):,} dropped |

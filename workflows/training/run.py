@@ -131,7 +131,8 @@ def _check_machines(looks: Sequence[Look]) -> None:
 
 def _make_tokens(config: TrainConfig, store: ObjectStore, site: Site) -> None:
     """Have the tokens stored, by processors of the cluster, before any worker is asked for."""
-    from actors.training.ray_tokens import make_tokens  # takes seconds to import
+    from actors.training.ray_job import check_workers  # takes seconds to import
+    from actors.training.ray_tokens import make_tokens
     from actors.training.tokens import tokens_of
 
     spec = training_of(config, store).spec
@@ -139,7 +140,9 @@ def _make_tokens(config: TrainConfig, store: ObjectStore, site: Site) -> None:
     base, source = config.base_model, source_of(config, spec)
     if not site.remote and tokens_of(base, source).missing() is None:
         return
-    site.gpus()  # joins or starts the cluster
+    gpus = _gpus(config, site)
+    if not site.remote:
+        check_workers(config.spread, gpus)
     with terminable(), site.listener.tokens(config.training) as tell:
         make_tokens(base, source, config.spread.failures + 1, tell, site.listener.say)
 
@@ -147,13 +150,18 @@ def _make_tokens(config: TrainConfig, store: ObjectStore, site: Site) -> None:
 def _train(config: TrainConfig, training: Training, site: Site) -> None:
     from actors.training.ray_job import run_training  # takes seconds to import
 
-    there = site.gpus()  # joins or starts the cluster
-    gpus = there if config.spread.device == "auto" else 0
+    gpus = _gpus(config, site)
     # Ray sets a handler of SIGTERM when it starts; ours comes after it.
     with terminable():
         asyncio.run(_fetch(config, "GPU" if gpus else "CPU", site.listener))
         with site.listener.training(training.name) as happened:
             run_training(job_of(config, training), gpus, not site.remote, happened)
+
+
+def _gpus(config: TrainConfig, site: Site) -> int:
+    """GPUs that workers may be put on; joins or starts the cluster."""
+    there = site.gpus()
+    return there if config.spread.device == "auto" else 0
 
 
 async def _fetch(config: TrainConfig, resource: str, listener: Listener) -> None:

@@ -38,6 +38,8 @@ lower limit would end the box. Inside, the limit per user holds."""
 GVISOR_MB = 1024
 """More memory of a gVisor box: it counts its own, and twice what forked processes write."""
 NOTHING = "ro,noexec,nosuid,nodev,size=4k,mode=755"
+READ_ONLY = [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")]
+"""The engine's own list, and triggers of the whole machine that anybody may set."""
 STDERR = 2
 
 
@@ -130,6 +132,7 @@ def description(image: str, settings: SandboxSettings) -> dict[str, object]:
             # The supervisor's: SYS_PTRACE holds a session between two blocks.
             "CapAdd": ["SETUID", "SETGID", "KILL", "SYS_PTRACE"],
             "SecurityOpt": ["no-new-privileges"],
+            "ReadonlyPaths": READ_ONLY,
             "Ulimits": [
                 {"Name": "core", "Soft": 0, "Hard": 0},
                 {"Name": "nofile", "Soft": 1024, "Hard": 1024},

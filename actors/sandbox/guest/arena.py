@@ -54,6 +54,20 @@ def value_in(path: str, name: bytes) -> int:
     return int(_peek.map[at + len(name) : at + len(name) + 32].split()[0]) if at >= 0 else 0
 
 
+def lines_in(path: str, most: int) -> int:
+    """Lines of a file of /proc, counted until there are `most`. Raises OSError."""
+    number, lines, came = os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, 1
+    try:
+        while came and lines < most:
+            came = _peek.read(number, 0, PEEK_BYTES)
+            at = _peek.map.find(b"\n", 0, came)
+            while at >= 0:
+                lines, at = lines + 1, _peek.map.find(b"\n", at + 1, came)
+    finally:
+        os.close(number)
+    return lines
+
+
 def is_empty(folder: str) -> bool:
     """Whether a folder has no entries; one that is missing or closed to us has none."""
     try:

@@ -51,10 +51,12 @@ class Ceiling:
             (resource.RLIMIT_NOFILE, self.open_files, hard.open_files),
             (resource.RLIMIT_FSIZE, self.file_bytes, hard.file_bytes),
             (resource.RLIMIT_CPU, self.cpu_s, hard.cpu_s),
-            (resource.RLIMIT_CORE, 0, 0),
             (resource.RLIMIT_MEMLOCK, 0, 0),
         ):
             resource.setrlimit(name, (min(soft, most), most))
+        # With 0 a machine that pipes core dumps into a program would start it; with 1 it does not.
+        with contextlib.suppress(ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         # gVisor lets nobody set this one; the filter refuses message queues anyway.
         with contextlib.suppress(ValueError):
             resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))

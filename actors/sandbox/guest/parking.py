@@ -52,7 +52,7 @@ class Parking:
                 elif ctypes.get_errno() == errno.EPERM and self._is_held(tid) is False:
                     # Tracing is not permitted here (a setting of the kernel's): stop what listens.
                     self._signalled = True
-                    _tell_all(signal.SIGSTOP)
+                    tell_all(signal.SIGSTOP)
                     return True
             if time.monotonic() > give_up:
                 return False
@@ -62,7 +62,7 @@ class Parking:
         """Let all go on; False where some could not be let go in time."""
         if self._signalled:
             self._signalled = False
-            _tell_all(signal.SIGCONT)
+            tell_all(signal.SIGCONT)
         give_up = time.monotonic() + WITHIN
         while held := self._threads(held=True):
             self._seized -= {tid for tid in held if _let_go(tid)}
@@ -108,6 +108,7 @@ def _let_go(tid: int) -> bool:
     return True
 
 
-def _tell_all(number: int) -> None:
+def tell_all(number: int) -> None:
+    """Send a signal to every process of the box but the supervisor."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, number)

@@ -7,7 +7,6 @@ wait status), never from what the solution says; output is kept up to its cap an
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import selectors
@@ -24,7 +23,7 @@ from .feed import Feed
 from .frames import Frame, FrameError, encode, head
 from .interpreter import Confinement, wait_for_work
 from .namespace import leave_pid_namespace, open_pid_namespace
-from .parking import Parking
+from .parking import Parking, tell_all
 from .sweep import sweep
 
 LOOK_EVERY = 0.05
@@ -51,6 +50,8 @@ class Solution:
     alive: bool = True
     cpu_reaped: float = 0.0
     cpu_before: float = 0.0
+    cpu_seen: float = 0.0
+    """Most that a look found. What a killed process namespace had used is nobody's afterwards."""
     delayed_before: float = 0.0
     peak_kb: int = 0
     status: int | None = None
@@ -112,7 +113,7 @@ class Solution:
         self.cpu_before = self.cpu_reaped + (
             watch.usage().cpu_s if self.used else watch.running_s(self.pid)
         )
-        self.box_cpu_before = watch.box_cpu_s()
+        self.box_cpu_before, self.cpu_seen = watch.box_cpu_s(), 0.0
         self.used, script = True, frame.kind == "run"
         self.delayed_before, self.oom_before = watch.delayed_s(self.pid), watch.oom_kills()
         fields: dict[str, object] = {
@@ -195,7 +196,7 @@ class Solution:
                 end = "output"
             if end in ("memory", "output"):
                 self.end()
-        cpu_s = max(cpu_s - self.cpu_before, watch.box_cpu_s() - self.box_cpu_before)
+        cpu_s = max(cpu_s - self.cpu_before, self.cpu_seen, self._box_cpu())
         fields: dict[str, object] = {
             "end": end,
             "status": self.status if end == "exit" else None,
@@ -256,10 +257,14 @@ class Solution:
 
     def _excess(self, terms: Terms, deadline: float) -> str:
         used = watch.usage(deadline)
-        spent = self.cpu_reaped + used.cpu_s - self.cpu_before
-        if max(spent, watch.box_cpu_s() - self.box_cpu_before) > terms.cpu_s:
+        spent = max(self.cpu_reaped + used.cpu_s - self.cpu_before, self._box_cpu())
+        self.cpu_seen = max(self.cpu_seen, spent)
+        if spent > terms.cpu_s:
             return "cpu_time"
         return "memory" if self._is_over(terms, used) else ""
+
+    def _box_cpu(self) -> float:
+        return watch.box_cpu_s() - self.box_cpu_before
 
     def _is_over(self, terms: Terms, used: watch.Usage) -> bool:
         """Whether the solution holds more memory than it may, or was killed for it."""
@@ -267,6 +272,9 @@ class Solution:
             return True
         most = terms.memory_bytes + self.desk.warm_resident
         kernel = watch.kernel_bytes(used.pids)
+        if used.resident + kernel + used.mappings <= most:
+            return False
+        kernel += watch.mapping_bytes(used.pids, most)
         return used.resident + kernel > most and watch.proportional_bytes(used.pids) + kernel > most
 
     def _listen(self) -> str:
@@ -308,7 +316,7 @@ class Solution:
         """Kill every process of the box but this one, and collect them all."""
         give_up = time.monotonic() + REAP_WITHIN
         while True:
-            _tell_all(signal.SIGKILL)
+            tell_all(signal.SIGKILL)
             if not self._reap():
                 break
             if time.monotonic() > give_up:
@@ -329,12 +337,6 @@ class Solution:
             leave_pid_namespace()
         elif not sweep(self.uid):
             raise BoxBroken("scratch space that can't be emptied")
-
-
-def _tell_all(number: int) -> None:
-    """Send a signal to every process of the box but the supervisor."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, number)
 
 
 def _await_wake(wake: int, seconds: float) -> None:

@@ -28,6 +28,8 @@ CPU_COUNTERS = (
 """Files of a container's own cgroup, the name before their number, and units a second."""
 SOCKET_BYTES, PIPE_BYTES = 256 << 10, 64 << 10
 """What a full one holds: the kernel's default send buffer and one packet more; sixteen pages."""
+MAPPING_BYTES = 256
+"""What the kernel holds for each mapping of a process."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class Usage:
 
     cpu_s: float
     resident: int
+    mappings: int
+    """Most bytes that the kernel may hold for mappings: as if each page were one."""
     pids: tuple[int, ...]
+    """A living thread of each."""
 
 
 def usage(until: float = math.inf) -> Usage:
@@ -45,20 +50,33 @@ def usage(until: float = math.inf) -> Usage:
     Ends at `until` (monotonic) with what it has: among processes that fight for the processor a
     look can take longer than the run has left, and a deadline must not wait for it.
     """
-    ticks, pages, pids = 0, 0, []
+    ticks, pages, space, pids = 0, 0, 0, []
     for name in os.listdir("/proc"):
         if time.monotonic() > until:
             break
         if not name.isdigit() or name == "1":
             continue
         try:
-            fields = arena.numbers_of(f"/proc/{name}/stat")
+            tid, fields = int(name), arena.numbers_of(f"/proc/{name}/stat")
+            ticks += sum(int(fields[i]) for i in (11, 12, 13, 14))
+            if fields[0] == b"Z" and fields[17] != b"1":
+                tid, fields = _other_thread(tid, fields)
         except OSError:
             continue
-        ticks += sum(int(fields[i]) for i in (11, 12, 13, 14))
         pages += int(fields[21])
-        pids.append(int(name))
-    return Usage(ticks / TICK, pages * PAGE, tuple(pids))
+        space += int(fields[20])
+        pids.append(tid)
+    return Usage(ticks / TICK, pages * PAGE, space // PAGE * MAPPING_BYTES, tuple(pids))
+
+
+def _other_thread(pid: int, fields: list[bytes]) -> tuple[int, list[bytes]]:
+    """A thread of a process whose first one has ended, and its `stat`: the first holds nothing."""
+    for name in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):
+            found = arena.numbers_of(f"/proc/{pid}/task/{name}/stat")
+            if found[0] not in (b"Z", b"X"):
+                return int(name), found
+    return pid, fields
 
 
 def proportional_bytes(pids: tuple[int, ...]) -> int:
@@ -81,14 +99,35 @@ def kernel_bytes(pids: tuple[int, ...]) -> int:
     pipes: set[int] = set()
     for pid in pids:
         with contextlib.suppress(OSError):
-            for number in os.listdir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    # Not by the link's text, which can hold a name that the solution chose.
-                    file = os.stat(f"/proc/{pid}/fd/{number}")
-                    if stat.S_ISFIFO(file.st_mode):
-                        pipes.add(file.st_ino)
+            for tid in os.listdir(f"/proc/{pid}/task"):  # each can have descriptors of its own
+                pipes |= _pipes_of(f"/proc/{pid}/task/{tid}/fd")
     sockets = arena.value_in("/proc/net/sockstat", b"sockets: used ")
     return len(pipes) * PIPE_BYTES + sockets * SOCKET_BYTES
+
+
+def mapping_bytes(pids: tuple[int, ...], most: int) -> int:
+    """Bytes that the kernel holds for the mappings of these processes; at most little more than
+    `most`.
+    """
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            total += MAPPING_BYTES * arena.lines_in(f"/proc/{pid}/maps", most // MAPPING_BYTES)
+        if total > most:
+            break
+    return total
+
+
+def _pipes_of(folder: str) -> set[int]:
+    pipes: set[int] = set()
+    with contextlib.suppress(OSError):
+        for number in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                # Not by the link's text, which can hold a name that the solution chose.
+                file = os.stat(f"{folder}/{number}")
+                if stat.S_ISFIFO(file.st_mode):
+                    pipes.add(file.st_ino)
+    return pipes
 
 
 def box_cpu_s() -> float:

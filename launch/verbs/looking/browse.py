@@ -14,7 +14,6 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from aiohttp import web
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,6 +23,7 @@ from launch.browse.files import write_files
 from launch.browse.guard import new_token
 from launch.browse.server import make_app
 from launch.shown.bars import BarColumn
+from launch.shown.text import say
 from storage.errors import ConfigurationError
 from storage.runs.run import Run
 from workflows.browsing.index import cache_folder
@@ -54,7 +54,7 @@ def write_copy(runs: Sequence[Run], folder: Path) -> None:
             bar.update(task, description=f"write {run}", completed=done, total=total)
 
         size = write_files(desks, folder, told)
-    typer.echo(f"{folder}: {size:,} bytes; any web server shows it, e.g. python -m http.server")
+    say(f"{folder}: {size:,} bytes; any web server shows it, e.g. python -m http.server")
 
 
 def person_here() -> str:
@@ -77,7 +77,7 @@ async def _serve(app: web.Application, port: int, token: str, opened: bool) -> N
             f"--port {port}: {error.strerror or error}: name another one, or none"
         ) from None
     address = f"http://127.0.0.1:{runner.addresses[0][1]}/{token}/"
-    typer.echo(f"{address}\nCtrl-C ends it. Whoever has this address can read the run and mark it.")
+    say(f"{address}\nCtrl-C ends it. Whoever has this address can read the run and mark it.")
     if opened:
         await asyncio.to_thread(_open, address)
     try:

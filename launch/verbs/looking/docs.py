@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import typer
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
 from launch.packaged import packaged, pages
+from launch.shown.text import say
 
 
 def show_docs(name: str | None) -> None:
@@ -26,4 +26,4 @@ def show_docs(name: str | None) -> None:
     if console.is_terminal:
         console.print(Markdown(text))
     else:
-        typer.echo(text, nl=False)
+        say(text, nl=False)

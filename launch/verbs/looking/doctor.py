@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -26,7 +25,7 @@ from actors.sandbox.opening import open_sandbox
 from actors.sandbox.self_check import self_check
 from launch.config import load
 from launch.shown.tables import Sheet
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from launch.verbs.looking.installed import known, unmet_requirements
 from storage.errors import ConfigurationError
 from workflows.builds.checks import every_finding
@@ -72,7 +71,7 @@ def examine(
     if sandbox_contract:
         found += asyncio.run(_contract(settings))
     if as_json:
-        typer.echo(json_line([asdict(finding) for finding in found]))
+        say(json_line([asdict(finding) for finding in found]))
     else:
         Console().print(table_of(found))
     return all(finding.ok for finding in found)

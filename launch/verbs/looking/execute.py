@@ -1,6 +1,7 @@
 """The verb `exec`: runs one script in the sandbox and prints the result.
 
-Invariant: with `--json` exactly one object is printed, with the fields of the contract's Execution.
+Invariant: a terminal is not steered by what the script prints; a file or a pipe gets all of it.
+With `--json` exactly one object is printed, with the fields of the contract's Execution.
 The exit code is 0 if the verdict is `ok`, else 1.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from actors.sandbox.contract import Execution, Limits, SandboxSettings, Verdict
 from actors.sandbox.opening import run_file
 from launch.shown.text import json_line
+from storage.plain_text import printable
 
 FIELDS = (
     "verdict", "exit_code", "signal", "stdout", "stderr", "stdout_truncated",
@@ -33,8 +35,8 @@ def execute_file(file: Path, as_json: bool, wall: float | None, memory: int | No
         whole = asdict(execution)
         print(json_line({name: whole[name] for name in FIELDS}))
     else:
-        sys.stdout.write(execution.stdout)
-        sys.stderr.write(execution.stderr)
+        for stream, said in ((sys.stdout, execution.stdout), (sys.stderr, execution.stderr)):
+            stream.write(printable(said) if stream.isatty() else said)
         print(f"[{_summary(execution)}]", file=sys.stderr)
     return 0 if execution.verdict is Verdict.OK else 1
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from launch.shown.tables import Sheet
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from storage.runs.run import Run
 from workflows.looking.noise import Group, Kept, Noise, noise
 
@@ -27,13 +26,13 @@ def show_noise(run: Run, as_json: bool) -> None:
         task = bar.add_task("reading labels", total=None)
         found = noise(run, lambda done, total: bar.update(task, completed=done, total=total))
     if as_json:
-        typer.echo(json_line(as_plain(found)))
+        say(json_line(as_plain(found)))
         return
     console = Console()
     for table in (noise_table(found), *kept_tables(found)):
         console.print(table)
     for line in said(found):
-        console.print(line, highlight=False)
+        say(line)
 
 
 def as_plain(found: Noise) -> dict[str, object]:

@@ -12,11 +12,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-import typer
 from rich.console import Console
 
 from launch.browse.server import to_json
 from launch.shown import paths as shown
+from launch.shown.text import say
 from launch.verbs.looking.reasons import meanings
 from storage.errors import ConfigurationError, NothingFound
 from storage.runs.marks import marks_of
@@ -36,7 +36,7 @@ def show_why(run: Run, path_id: str, as_json: bool) -> None:
     page = path_page(OpenRun(run), path_id)
     page["marks"] = [asdict(mark) for mark in marks_of(run) if mark.path_id == path_id]
     if as_json:
-        typer.echo(to_json(page).decode())
+        say(to_json(page).decode())
     else:
         Console(highlight=False).print(shown.whole(page, meanings().get(page["reason"], "")))
 
@@ -57,7 +57,7 @@ def show_paths(
             page["marks"] = [asdict(mark) for mark in reviews.of(page["path_id"])]
             given += 1
             if as_json:
-                typer.echo(to_json(page).decode())
+                say(to_json(page).decode())
             else:
                 console.print(shown.short(page, meaning.get(page["reason"], "")))
     if not given and not as_json:

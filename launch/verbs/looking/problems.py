@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow.parquet as pq
-import typer
 from rich.console import Console
 
-from launch.shown.text import json_line
+from launch.shown.text import json_line, plain, say
 from storage.errors import ConfigurationError, InputError
 from storage.rows.records import Problem
 from storage.rows.schemas import to_table
@@ -67,11 +66,11 @@ def look_at_problems(
         _write(clean, out)
     if as_json:
         report = _report(looked) | {"clean": len(clean), "out": None if out is None else str(out)}
-        typer.echo(json_line(report))
+        say(json_line(report))
     else:
         _show(looked)
         written = f", written to {out}" if out is not None else ""
-        typer.echo(f"{len(clean):,} are clean{written}")
+        say(f"{len(clean):,} are clean{written}")
 
 
 def named_columns(columns: Sequence[str]) -> Columns:
@@ -101,17 +100,17 @@ def _telling(source: str) -> Iterator[Callable[[int], None]]:
     """Yield a function that shows the number of rows: on a terminal, or now and then in a log."""
     console = Console(stderr=True)
     last = time.monotonic()
-    with console.status(f"reading {source}") as status:
+    with console.status(plain(f"reading {source}")) as status:
 
         def tell(rows: int) -> None:
             nonlocal last
             if rows % _TELL_EVERY:
                 return
             if console.is_terminal:
-                status.update(f"{rows:,} rows of {source}")
+                status.update(plain(f"{rows:,} rows of {source}"))
             elif (now := time.monotonic()) - last > _LOG_EVERY_S:
                 last = now
-                typer.echo(f"{rows:,} rows of {source}", err=True)
+                say(f"{rows:,} rows of {source}", err=True)
 
         yield tell
 
@@ -151,16 +150,16 @@ def _of(looked: Looked, reason: LeftOut) -> list[Found]:
 
 def _show(looked: Looked) -> None:
     refused = f", {len(looked.refused):,} are none" if looked.refused else ""
-    typer.echo(f"{looked.source}: {looked.rows:,} rows, {len(looked.problems):,} problems{refused}")
+    say(f"{looked.source}: {looked.rows:,} rows, {len(looked.problems):,} problems{refused}")
     for line in looked.read_as:
-        typer.echo(line)
+        say(line)
     for problem in looked.problems[:_FIRST]:
         text = problem.problem if len(problem.problem) <= _CUT else f"{problem.problem[:_CUT]}…"
-        typer.echo(f"\n{problem.problem_id}: {text}\n  answer: {problem.answer}")
-    typer.echo("")
+        say(f"\n{problem.problem_id}: {text}\n  answer: {problem.answer}")
+    say("")
     for reason, title in _TITLES.items():
         if rows := _of(looked, reason):
-            typer.echo(f"{len(rows):,} {title} ({reason}):")
+            say(f"{len(rows):,} {title} ({reason}):")
             for row in rows:
-                typer.echo(f"  {row}")
-            typer.echo("")
+                say(f"  {row}")
+            say("")

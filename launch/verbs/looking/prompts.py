@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from launch.shown.tables import Sheet
+from launch.shown.text import say
 from workflows.formats.prompt_files import PROMPTS, write_prompts
 
 
@@ -18,7 +18,7 @@ def show_prompts(folder: Path | None) -> None:
     """
     if folder is not None:
         files = write_prompts(folder)
-        typer.echo(f"{len(files)} prompts written to {folder}: `prompts: {folder}` asks them")
+        say(f"{len(files)} prompts written to {folder}: `prompts: {folder}` asks them")
         return
     table = Sheet("prompts")
     for name in ("prompt", "must show", "may use", "what it is"):

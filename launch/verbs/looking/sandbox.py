@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 
-import typer
-
 from actors.sandbox.image.building import build_sandbox
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 
 
 def prepare_sandbox(as_json: bool) -> None:
     """Build it, and print its backend and digest. Raises ConfigurationError."""
     built = asyncio.run(build_sandbox())
     if as_json:
-        return typer.echo(json_line(asdict(built)))
+        return say(json_line(asdict(built)))
     for reason in built.lacking:
-        typer.echo(f"no container image: {reason}", err=True)
-    typer.echo(f"code runs in {built.backend}, image {built.digest}")
+        say(f"no container image: {reason}", err=True)
+    say(f"code runs in {built.backend}, image {built.digest}")

@@ -9,12 +9,11 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-import typer
 from rich.console import Console
 
 from launch.docstrings import default_of, field_docs
 from launch.shown.tables import Sheet
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from workflows.stages import OF_RUNS, all_stages
 from workflows.stages.kit import Stage
 
@@ -85,7 +84,7 @@ def show_stages(as_json: bool) -> None:
     """Print all stages. Raises ConfigurationError for an installed one that is broken."""
     stages = listed(all_stages())
     if as_json:
-        typer.echo(json_line([asdict(stage) for stage in stages]))
+        say(json_line([asdict(stage) for stage in stages]))
     else:
         Console().print(stages_table(stages))
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from launch.shown.figures import draw, table_of
 from launch.shown.terminal import TERMINAL
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from launch.verbs.models.out import out_folder
 from workflows.evaluation.run import Evaluated, Evaluation, evaluate, write
 
@@ -29,9 +28,8 @@ def evaluate_file(
     write(evaluated, folder)
     draw(evaluated.measures, evaluation.suite, folder)
     if as_json:
-        typer.echo(json_line({**asdict(evaluated), "out": str(folder)}))
+        say(json_line({**asdict(evaluated), "out": str(folder)}))
     else:
-        console = Console()
-        console.print(table_of(evaluated.measures, evaluation.suite, evaluation.n))
-        console.print(f"written: {folder}/measures.parquet, measures.json, *.png", highlight=False)
+        Console().print(table_of(evaluated.measures, evaluation.suite, evaluation.n))
+        say(f"written: {folder}/measures.parquet, measures.json, *.png")
     return evaluated

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from launch.shown.tables import Sheet
 from launch.shown.terminal import TERMINAL
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from launch.verbs.models.out import out_folder
 from workflows.refinement.turns import Refinement, Turn, refine, write
 
@@ -32,10 +31,10 @@ def refine_file(
     draw(turns, folder / "refinement.png")
     if as_json:
         rows = [asdict(turn) for turn in turns]
-        typer.echo(json_line({"turns": rows, "out": str(folder)}))
+        say(json_line({"turns": rows, "out": str(folder)}))
     else:
         Console().print(table_of(turns))
-        Console().print(f"written: {folder}/responses.jsonl, turns.parquet", highlight=False)
+        say(f"written: {folder}/responses.jsonl, turns.parquet")
     return turns
 
 

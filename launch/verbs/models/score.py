@@ -10,11 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
 from launch.shown.terminal import TERMINAL
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from launch.verbs.models.out import out_folder
 from workflows.scoring.output import ScoreSummary, write_scores
 from workflows.scoring.run import score
@@ -26,7 +23,7 @@ def score_file(config: ScoreConfig, out: Path | None, address: str | None, as_js
     folder = out_folder(out, "scores", config.run)
     summary = write_scores(score(config, address=address, listener=TERMINAL), folder)
     if as_json:
-        typer.echo(json_line(asdict(summary) | {"out": str(folder)}))
+        say(json_line(asdict(summary) | {"out": str(folder)}))
     else:
         show(summary, folder)
 
@@ -54,4 +51,4 @@ def show(summary: ScoreSummary, folder: Path) -> None:
         lines.append(f"not scored: {reasons}")
     lines.append(f"written: {folder}/scores.jsonl, {folder}/scores.parquet")
     for line in lines:
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)

@@ -9,8 +9,6 @@ import contextlib
 import io
 import sys
 
-import typer
-
 from launch.shown.terminal import TERMINAL
 from workflows.serving.run import serve
 from workflows.serving.settings import ServeConfig
@@ -21,7 +19,7 @@ def serve_model(config: ServeConfig, address: str | None) -> None:
     out = sys.stdout
 
     def ready(url: str) -> None:
-        typer.echo(url, file=out)
+        print(url, file=out, flush=True)
         TERMINAL.say(f"{config.models.verifier.model} answers POST {url}/v1/score; Ctrl-C ends it")
 
     with contextlib.redirect_stdout(_RaysWords()):

@@ -10,11 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
 from launch.shown.terminal import TERMINAL
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from launch.verbs.models.out import out_folder
 from workflows.solving.output import SolveSummary, write_solutions
 from workflows.solving.run import solve
@@ -27,7 +24,7 @@ def solve_file(config: SolveConfig, out: Path | None, address: str | None, as_js
     summary = write_solutions(solve(config, address=address, listener=TERMINAL), folder)
     if as_json:
         said = asdict(summary) | {"accuracy": summary.accuracy, "out": str(folder)}
-        typer.echo(json_line(said))
+        say(json_line(said))
     else:
         show(summary, folder)
 
@@ -48,7 +45,7 @@ def show(summary: SolveSummary, folder: Path) -> None:
         lines.append(f"without an answer: {_listed(summary.dropped)}")
     lines.append(f"written: {folder}/solutions.jsonl, {folder}/searches.parquet")
     for line in lines:
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
 
 
 def _listed(counts: dict[str, int]) -> str:

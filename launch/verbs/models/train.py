@@ -5,13 +5,10 @@ Invariant: Ctrl-C and a crash leave a training that the same command continues.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
 from launch.shown.terminal import TERMINAL
+from launch.shown.text import json_line, say
 from storage.trainings.folders import StoredFolder
 from storage.trainings.training import Training
 from workflows.training.record import in_common, last_held_out
@@ -41,22 +38,19 @@ def _show(training: Training, model: StoredFolder, target: Path, as_json: bool) 
             "counts": model.notes["counts"],
             "files": {file.path: file.bytes for file in model.files},
         }
-        typer.echo(json.dumps(said))
+        say(json_line(said))
         return
     if found:
-        Console(highlight=False).print(
+        say(
             f"held out: loss {found['eval_loss']:.4f}, step accuracy "
             f"{found['eval_step_accuracy']:.4f} (steps labelled wrong "
-            f"{found['eval_wrong_step_accuracy']:.4f}), verdicts after the true text",
-            soft_wrap=True,
+            f"{found['eval_wrong_step_accuracy']:.4f}), verdicts after the true text"
         )
     if training.spec.runs:
-        Console(highlight=False).print(
-            f"{len(training.spec.runs)} runs: {in_common(model.notes['counts'])}", soft_wrap=True
-        )
+        say(f"{len(training.spec.runs)} runs: {in_common(model.notes['counts'])}")
     size = sum(file.bytes for file in model.files)
-    Console(stderr=True, highlight=False).print(
+    say(
         f"training {training.name} is finished: {model.step} updates, {target} holds the model "
         f"({size / 1e6:,.1f} MB; its curve: training/curve.png)",
-        soft_wrap=True,
+        err=True,
     )

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.progress import track
 
 from launch.shown.tables import Sheet
-from launch.shown.text import json_line, plain
+from launch.shown.text import json_line, plain, say
 from storage.errors import ConfigurationError, InputError
 from storage.runs.marks import marks_of, truth_of
 from storage.runs.run import Run
@@ -43,7 +42,7 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
     if truth and all(row.f1 is None for row in compared):
         raise InputError(f"{truth}: no path of these runs is in it")
     if as_json:
-        typer.echo(json_line([asdict(row) for row in compared]))
+        say(json_line([asdict(row) for row in compared]))
     else:
         Console().print(comparison_table(compared, known is not None))
         if known and not truth:
@@ -53,7 +52,7 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
             Console(highlight=False).print(plain(f"{row.run} dropped {drops or 'nothing'}"))
     if plot is not None:
         draw(compared, plot)
-        shown.print(f"wrote {plot}", highlight=False)
+        say(f"wrote {plot}", err=True)
 
 
 def _marked(runs: Sequence[Run]) -> dict[tuple[str, str], int | None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from launch.shown.text import say
 from launch.verbs.runs.status import audit_run
 from storage.objects.store import ObjectStore
 from storage.runs.names import TRAINING, TRAININGS, nothing_named
@@ -30,9 +30,7 @@ def copy_named(source: ObjectStore, named: str, store: ObjectStore, name: str | 
         copied = copy_run(run, store, name or named, moved)
     _say(f"run {copied.run.name}", store, copied.objects, copied.bytes, copied.fetched)
     for origin in copied.lacking:
-        typer.echo(
-            f"run {origin}, from which it was derived, is not there: the copy is whole without it"
-        )
+        say(f"run {origin}, from which it was derived, is not there: the copy is whole without it")
     return audit_run(copied.run, as_json=False)
 
 
@@ -45,12 +43,12 @@ def _copy_training(source: ObjectStore, named: str, store: ObjectStore, name: st
     _say(f"training {copied.training.name}", store, copied.objects, copied.bytes, copied.fetched)
     run = training.spec.run
     if run and training.model() is None and Run.find(store, run) is None:
-        typer.echo(f"run {run}, on which it is trained, is not there: copy it before you go on")
+        say(f"run {run}, on which it is trained, is not there: copy it before you go on")
     damaged = damaged_parts(copied.training)
     for line in damaged:
-        typer.echo(line)
+        say(line)
     state = f"{len(damaged)} damaged" if damaged else "clean"
-    typer.echo(f"check of training {copied.training.name}: {copied.objects:,} objects: {state}")
+    say(f"check of training {copied.training.name}: {copied.objects:,} objects: {state}")
     return not damaged
 
 
@@ -64,6 +62,4 @@ def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _say(what: str, store: ObjectStore, objects: int, size: int, fetched: int) -> None:
-    typer.echo(
-        f"{what} is in {store.url}: {objects:,} objects, {size:,} bytes, {fetched:,} copied now"
-    )
+    say(f"{what} is in {store.url}: {objects:,} objects, {size:,} bytes, {fetched:,} copied now")

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from launch.shown.text import say
 from storage.datasets.download import FORMATS
 from storage.runs.run import Run
 from workflows.looking.download import download
@@ -43,7 +43,7 @@ def download_run(
             bar.update(task, completed=done, total=total)
 
         copied = download(runs, dest, view, named, show, reviewed, repeated)
-    typer.echo(
+    say(
         f"{copied.folder}: {copied.rows:,} rows in {len(copied.files)} files, "
         f"{copied.bytes:,} bytes, {copied.fetched} fetched now"
     )

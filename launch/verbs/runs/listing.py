@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
 from launch.shown.tables import Sheet
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from launch.verbs.runs.status import duration
 from storage.objects.store import ObjectStore
 from storage.runs.listing import Listed, listed_runs
@@ -26,7 +25,7 @@ def list_runs(store: ObjectStore, as_json: bool) -> None:
     for one in listed_runs(store):
         shown += 1
         if as_json:
-            typer.echo(json_line(asdict(one)))
+            say(json_line(asdict(one)))
         else:
             page.append(one)
             if len(page) == PAGE:
@@ -35,7 +34,7 @@ def list_runs(store: ObjectStore, as_json: bool) -> None:
     if page:
         Console().print(_table(store, page))
     if not shown and not as_json:
-        typer.echo(f"no runs in {store.url}")
+        say(f"no runs in {store.url}")
 
 
 def _table(store: ObjectStore, page: Iterable[Listed]) -> Sheet:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
 from launch.shown.plans import plan_table
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.plan import plan
 
@@ -20,7 +19,7 @@ def show_plan(
     """Plan a build and print it."""
     made = plan(config, source, gpu=gpu, keep=keep)
     if as_json:
-        typer.echo(json_line(asdict(made)))
+        say(json_line(asdict(made)))
         return
     console = Console(highlight=False)
     console.print(plan_table(made))

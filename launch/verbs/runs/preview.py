@@ -21,6 +21,7 @@ from rich.text import Text
 from launch.browse.server import to_json
 from launch.shown import paths as shown
 from launch.shown.terminal import TERMINAL
+from launch.shown.text import say
 from launch.verbs.looking.emptiness import fate_of_sample
 from launch.verbs.looking.reasons import meanings
 from launch.verbs.runs.build import build_run
@@ -95,11 +96,11 @@ def preview_run(config: BuildConfig, problems: int, asked: Asked, as_json: bool)
     run = preview(config, problems, address=asked.address, listener=TERMINAL)
     seen = looked_at(run, config.store)
     if as_json:
-        typer.echo(to_json({**_plain(seen), "build": asked.build}).decode())
+        say(to_json({**_plain(seen), "build": asked.build}).decode())
         return
     Console(highlight=False).print(Group(*_parts(seen)))
     for line in _next(seen, asked):
-        typer.echo(line)
+        say(line)
     if sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("Build it now?"):
         build_run(config, asked.address)
 

@@ -5,15 +5,14 @@ Invariant: a dry run sends nothing, and needs neither token nor hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from actors.models.source import TRAINING
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
 from storage.runs.run import Run
@@ -58,12 +57,12 @@ def push_named(
                 public=public, reviewed=reviewed, dry_run=dry_run, progress=show,
             )  # fmt: skip
     if as_json:
-        typer.echo(json_line(asdict(pushed)))
+        say(json_line(asdict(pushed)))
     else:
-        _say(pushed, typer.echo, public)
+        _show(pushed, public)
 
 
-def _say(pushed: Pushed, say: Callable[[str], None], public: bool) -> None:
+def _show(pushed: Pushed, public: bool) -> None:
     if pushed.commit is None:
         visible = "public" if public else "private"
         new = (

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from launch.shown.text import say
 from launch.verbs.runs.listing import size
 from storage.errors import ConfigurationError
 from storage.objects.store import ObjectStore
@@ -32,7 +33,7 @@ def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> 
     if not extent.objects and stone is None:
         raise nothing_named(store, name, folder)
     if stone is not None and not free_name and not extent.objects:
-        typer.echo(f"{what} was removed by {stone.by} already")
+        say(f"{what} was removed by {stone.by} already")
         return
     busy = [] if is_training else at_work(drivers_of(store, name))
     if busy and free_name:
@@ -41,7 +42,7 @@ def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> 
         )
     _say(store, what, name, extent, is_training)
     for who in busy:
-        typer.echo(f"at work on it: {who}; it will end with one line")
+        say(f"at work on it: {who}; it will end with one line")
     if not yes:
         _ask(what, free_name)
     _take_away(store, prefix, what, extent, free_name)
@@ -49,13 +50,11 @@ def remove_named(store: ObjectStore, named: str, yes: bool, free_name: bool) -> 
 
 def _say(store: ObjectStore, what: str, name: str, extent: Extent, is_training: bool) -> None:
     """Say what would go, and what refers to it."""
-    typer.echo(f"{what} in {store.url}: {extent.objects:,} objects, {size(extent.bytes)}")
+    say(f"{what} in {store.url}: {extent.objects:,} objects, {size(extent.bytes)}")
     if is_training:
         return
     for came, whole in referring(store, name):
-        typer.echo(
-            f"{came} came from it and {'is whole' if whole else 'goes no further'} without it"
-        )
+        say(f"{came} came from it and {'is whole' if whole else 'goes no further'} without it")
 
 
 def _ask(what: str, free_name: bool) -> None:
@@ -76,4 +75,4 @@ def _take_away(store: ObjectStore, prefix: str, what: str, extent: Extent, free_
         if free_name:
             free(store, prefix)
     after = "its name is free" if free_name else "its name stays taken"
-    typer.echo(f"{what} is removed, {count:,} objects; {after}")
+    say(f"{what} is removed, {count:,} objects; {after}")

@@ -9,13 +9,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import typer
 from rich.console import Console, Group
 from rich.text import Text
 
 from launch.shown.plans import planned_table
 from launch.shown.tables import Sheet
-from launch.shown.text import json_line, printable
+from launch.shown.text import json_line, say
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.rows.kinds import EXAMPLES, RATIONALES
@@ -118,19 +117,19 @@ def audit_run(run: Run, as_json: bool, replay: float = 0.0) -> bool:
     if as_json:
         body = {**asdict(audited), "findings": [asdict(finding) for finding in findings]}
         rerun = {"rows": again.rows, "blocks": again.blocks, "otherwise": len(again.findings)}
-        typer.echo(json_line({**body, "replayed": rerun}))
+        say(json_line({**body, "replayed": rerun}))
         return not findings
     for finding in findings:
-        typer.echo(printable(str(finding)))
+        say(str(finding))
     state = "clean" if not findings else f"{len(findings)} findings"
-    typer.echo(f"audit of {run.name}: {audited.objects:,} objects, {audited.rows:,} rows: {state}")
+    say(f"audit of {run.name}: {audited.objects:,} objects, {audited.rows:,} rows: {state}")
     if audited.exported:
-        typer.echo(
+        say(
             f"exported rows that show what was not run: {audited.not_executed:,} of "
             f"{audited.exported:,}"
         )
     if again.rows:
-        typer.echo(
+        say(
             f"run again: {again.blocks:,} blocks of {again.rows:,} rows, "
             f"{len(again.findings):,} rows print something else"
         )
@@ -141,14 +140,14 @@ def sweep_run(run: Run, as_json: bool) -> None:
     """Remove the objects that no commit names, and print how many."""
     removed = sweep(run)
     if as_json:
-        typer.echo(json_line(asdict(removed)))
+        say(json_line(asdict(removed)))
     else:
         size = f"{removed.objects:,} objects, {removed.bytes:,} bytes"
-        typer.echo(f"sweep of {run.name}: removed {size}")
+        say(f"sweep of {run.name}: removed {size}")
         if removed.unsettled:
-            typer.echo(
+            say(
                 f"{removed.unsettled:,} objects stay: their shards have no commit yet, since run "
                 f"{run.name} is not finished"
             )
         elif run.success() is None:
-            typer.echo(f"run {run.name} is not finished: nothing else was left behind so far")
+            say(f"run {run.name} is not finished: nothing else was left behind so far")

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import typer
-
+from launch.shown.text import say
 from storage.runs.presence import (
     LOOK_EVERY_S,
     SILENT_S,
@@ -32,24 +31,24 @@ def stop_run(
     """Ask every build of a run to stop, and say what becomes of each."""
     drivers = {driver.token: driver.who for driver in drivers_of(run.store, run.name)}
     if not drivers:
-        typer.echo(f"nobody is at work on run {run.name}, as far as {run.store.url} says")
+        say(f"nobody is at work on run {run.name}, as far as {run.store.url} says")
         return
     for token, who in drivers.items():
         ask_to_stop(run, token, Who.here().person)
-        typer.echo(f"asked to stop: {who}")
+        say(f"asked to stop: {who}")
     heard = {token: (-1, clock()) for token in drivers}
     """Driver -> its last beat, and when it was first seen."""
     while wait and heard:
         beats = beats_of(run.store, run.name)
         for token, (beat, since) in list(heard.items()):
             if token not in beats:
-                typer.echo(f"has ended: {drivers[token]}")
+                say(f"has ended: {drivers[token]}")
             elif beats[token] != beat:
                 heard[token] = (beats[token], clock())
                 continue
             elif clock() - since > SILENT_S:
                 forget_driver(run, token)
-                typer.echo(f"is dead, nothing was heard of it for a while: {drivers[token]}")
+                say(f"is dead, nothing was heard of it for a while: {drivers[token]}")
             else:
                 continue
             del heard[token]

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
 from aiohttp import ClientError
 
 from launch.config import load
+from launch.shown.text import say
 from launch.verbs.runs.sending import sent
 from storage.errors import ConfigurationError, InfrastructureError, first_line
+from storage.plain_text import printable
 from storage.secrecy import hidden, shown_url
 from workflows.builds.configuration import BuildConfig
 from workflows.inputs.places import is_url
@@ -31,6 +33,8 @@ from workflows.runs.reading import read
 
 INTERRUPTED = 130
 RETRY_SECONDS = 2.0
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+"""Ray's, which means nothing once other control characters are taken out."""
 RETRIES = 30
 """Tries in a row to reach the head again before the command gives up following."""
 
@@ -97,7 +101,7 @@ def submit(
     # The excludes say it all; .gitignore would leave out files that the configuration names.
     os.environ.setdefault("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
     client, head = _client(address), shown_url(address)
-    typer.echo(f"stepmill: {job.said}", err=True)
+    say(f"stepmill: {job.said}", err=True)
     try:
         identity = client.submit_job(
             entrypoint=job.entrypoint,
@@ -106,14 +110,14 @@ def submit(
         )
     except (RuntimeError, OSError) as error:
         raise InfrastructureError(f"{head} did not take the job: {_said(error, address)}") from None
-    typer.echo(f"stepmill: job {identity} builds run {config.run} at {head}", err=True)
+    say(f"stepmill: job {identity} builds run {config.run} at {head}", err=True)
     try:
         return asyncio.run(_follow(client, identity))
     except KeyboardInterrupt:
         options = {"--address": head, "--run": run, "--store": store, "--from": source}
         given = [word for name, value in options.items() if value for word in (name, value)]
         again = shlex.join(["stepmill", "submit", str(config_file), *given])
-        typer.echo(
+        say(
             f"\nstepmill: no longer following; the job goes on\n"
             f"  follow it:  ray job logs --address {head} --follow {identity}\n"
             f"  stop it:    ray job stop --address {head} {identity}\n"
@@ -164,14 +168,14 @@ async def _follow(client: Any, identity: str) -> int:
                 shown += len(fresh)
                 if fresh:
                     failures = 0
-                sys.stdout.write(fresh)
+                sys.stdout.write(printable(_COLOUR.sub("", fresh)))
                 sys.stdout.flush()
             info = await asyncio.to_thread(client.get_job_info, identity)
             if info.status.is_terminal():
                 return exit_code(str(info.status), info.driver_exit_code)
         except (RuntimeError, OSError, ClientError) as error:
             failures += 1
-            typer.echo(f"stepmill: following again: {hidden(first_line(error))}", err=True)
+            say(f"stepmill: following again: {hidden(first_line(error))}", err=True)
         await asyncio.sleep(RETRY_SECONDS)
     raise InfrastructureError(f"lost sight of job {identity}; it may still run")
 

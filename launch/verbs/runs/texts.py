@@ -6,9 +6,8 @@ Invariant: it only reads the store. Texts come in the order of the run's shards.
 from __future__ import annotations
 
 import polars as pl
-import typer
 
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from storage.errors import ConfigurationError
 from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
@@ -24,12 +23,12 @@ def show_dropped(run: Run, reason: str | None, limit: int, as_json: bool) -> Non
     dropped = dropped_texts(run, reason).head(limit).collect()
     for row in dropped.iter_rows(named=True):
         if as_json:
-            typer.echo(json_line(row))
+            say(json_line(row))
         else:
             about = f"{row['path_id']}, attempt {row['attempt'] + 1}: {row['dropped']}"
-            typer.echo(f"=== {about}\n{row['text']}\n")
+            say(f"=== {about}\n{row['text']}\n")
     if dropped.is_empty() and not as_json:
-        typer.echo(f"run {run.name} has no dropped text" + (f" of {reason!r}" if reason else ""))
+        say(f"run {run.name} has no dropped text" + (f" of {reason!r}" if reason else ""))
 
 
 def dropped_texts(run: Run, reason: str | None = None) -> pl.LazyFrame:

@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-import typer
 from rich.console import Console, Group
 from rich.live import Live
 
 from launch.shown.build_table import time_said
 from launch.shown.log_pace import LogPace
 from launch.shown.stage_numbers import StageNumbers, left_of
-from launch.shown.text import json_line
+from launch.shown.text import json_line, say
 from launch.verbs.runs.status import status_tables
 from storage.runs.run import Run
 from storage.runs.totals import Sums
@@ -92,7 +91,7 @@ def watch_run(
             seen = watch.look()
             if as_json:
                 if seen != before:
-                    typer.echo(json_line(asdict(seen)))
+                    say(json_line(asdict(seen)))
             elif console.is_terminal:
                 screen.update(_view(watch, seen), refresh=True)
             elif pace.is_due(seen, last=seen.finished):

@@ -23,6 +23,7 @@ from actors.engines.served.server import Refused, Server
 from actors.machines.machine import GIB, Machine
 from actors.models.folder import check_model
 from demo import world
+from launch.shown.text import say
 from storage.errors import (
     ConfigurationError,
     EngineFailed,
@@ -100,7 +101,7 @@ def answered(options: Options, machine: Machine, folder: Path) -> Answers:
             try:
                 return take(text)
             except (UserError, InfrastructureError) as error:
-                typer.echo(f"  {error}", err=True)
+                say(f"  {error}", err=True)
 
     problems, read_as = ask(
         options.problems,
@@ -134,7 +135,7 @@ def _prompted(question: str, default: str) -> str:
     try:
         return str(typer.prompt(question, default=default, err=True)).strip()
     except typer.Abort:
-        typer.echo(err=True)  # behind the question
+        say(err=True)  # behind the question
         if sys.stdin.isatty():
             raise KeyboardInterrupt from None
         raise ConfigurationError(

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
-import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +30,7 @@ from actors.sandbox.contract import SandboxSettings
 from demo import world
 from launch.config import load, load_training
 from launch.packaged import TEMPLATE, Packaged, configurations, packaged
+from launch.shown.text import say
 from launch.verbs.looking.doctor import findings
 from launch.verbs.starting.answers import (
     DEMO,
@@ -57,7 +57,7 @@ def init(file: Path, options: Options, force: bool) -> None:
     """Ask, look, write, and say what is missing and what is next. Raises StepmillError."""
     _check_new(file, force)
     machine = look()
-    typer.echo(_said(machine), err=True)
+    say(_said(machine), err=True)
     answers = answered(options, machine, file.parent)
     lacks = _lacks(answers, options.key)
     text = written(answers, options, lacks, file)
@@ -172,7 +172,7 @@ def _lacks(answers: Answers, key: str | None) -> str:
     if can is None:
         return ""
     for line in can.lines():
-        typer.echo(f"{answers.url}: {line}", err=True)
+        say(f"{answers.url}: {line}", err=True)
     return next(lacking(can, {RATIONALIZE.name: RATIONALIZE.needs}, answers.url), "")
 
 
@@ -219,13 +219,13 @@ def _aside(file: Path) -> Iterator[Path]:
 def _finish(file: Path, known: str, training: bool = False) -> None:
     """Say what was written, what `doctor` would find missing, and the next command."""
     named = shlex.quote(str(file))
-    typer.echo(f"{file} is written")
+    say(f"{file} is written")
     if training:
-        return typer.echo(f"next: stepmill train {named}")
+        return say(f"next: stepmill train {named}")
     config = load(file)
     missing = [found for found in findings(config) if not found.ok]
     for found in missing:
-        typer.echo(f"missing: {found}")
+        say(f"missing: {found}")
     if known:
-        typer.echo(known)
-    typer.echo(f"next: stepmill {'doctor' if missing else 'preview'} {named}")
+        say(known)
+    say(f"next: stepmill {'doctor' if missing else 'preview'} {named}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from actors.engines.token_ids import Spelling
+from tests.support.built_tokenizers import deepseek, llama, qwen
 
 MODELS = Path(__file__).parents[3] / "demo" / "models"
 
@@ -76,6 +78,47 @@ def test_a_turn_that_was_seen_is_not_tokenized_again(tokenizer: Any) -> None:
     before = counting.characters
     spelling.ids(text + "<|im_start|>assistant\nIt holds.")
     assert counting.characters - before < 60
+
+
+def rounds(count: int, seed: int = 0) -> list[str]:
+    """The prompts of a rationale that is taken up again behind each output of its code."""
+    draw = random.Random(seed)
+    words = ["It is", " right", "\n", " ", "12", " + ", "}$", "é", "数", "**", "`", "\\[", "\n\n"]
+    text, asked = "<|im_start|>user\nP<|im_end|>\n<|im_start|>assistant\n", []
+    for number in range(count):
+        prose = "".join(draw.choices(words, k=200))
+        text += (
+            f"### Paragraph {number}\n\n{prose}\n\n```python\nprint(1)\n\nx = 2\n```\n\n[Output]"
+        )
+        asked.append(text)
+    return asked
+
+
+@pytest.mark.parametrize("make", [qwen, llama, deepseek])
+def test_paragraphs_give_the_ids_of_the_whole(make: Callable[[], Any]) -> None:
+    tokenizer = make()
+    spelling = Spelling(tokenizer)
+    for seed in range(30):
+        text = rounds(3, seed)[-1]
+        assert spelling.ids(text) == tokenizer(text, add_special_tokens=False)["input_ids"], seed
+
+
+@pytest.mark.parametrize("make", [qwen, llama, deepseek])
+def test_a_rationale_is_tokenized_once_not_once_a_round(
+    make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spelling, tokenized, whole = Spelling(make()), [0], Spelling._whole
+
+    def counting(self: Spelling, text: str) -> list[int]:
+        tokenized[0] += len(text)
+        return whole(self, text)
+
+    spelling._to_compare = 0
+    monkeypatch.setattr(Spelling, "_whole", counting)
+    asked = rounds(16)
+    for text in asked:
+        spelling.ids(text)
+    assert tokenized[0] < 1.5 * len(asked[-1]) < sum(map(len, asked)) / 5
 
 
 def test_a_tokenizer_whose_parts_differ_gets_every_text_whole() -> None:

@@ -12,6 +12,7 @@ from actors.training.events import Event
 from actors.workers.worker import ShardProgress
 from launch.shown.log_pace import LogPace
 from launch.shown.progress import BuildProgress
+from launch.shown.terminal import TERMINAL
 from launch.shown.tokens_progress import TokensProgress
 from launch.shown.training_progress import TrainingProgress
 from launch.verbs.runs.watch import watch_run
@@ -143,6 +144,17 @@ def test_the_making_of_tokens_says_what_is_left_by_the_rate_of_this_command(
     assert said[1].endswith("[t] 41 of 100 shards of tokens · 10 min left")
     assert said[-1].endswith("[t] 100 of 100 shards of tokens")
     assert len(said) == 12
+
+
+def test_what_a_library_prints_while_tokens_are_made_goes_to_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with TERMINAL.tokens("t") as tell:
+        tell(0, 1)
+        print("(raylet) a worker died")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "(raylet) a worker died" in said.err
 
 
 def test_tokens_that_are_there_are_not_spoken_of(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ TOOL_USER = "rationale"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundSettings:
-    """Stage `ground`: the tree of checked steps; the defaults are GroundedPRM's (released code)."""
+    """Stage `ground`: the tree of checked steps. Numbers of the tree are GroundedPRM's."""
 
     __pydantic_config__ = STRICT
 

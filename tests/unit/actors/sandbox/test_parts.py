@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +24,7 @@ from actors.sandbox.contract import (
     SessionDead,
     Verdict,
 )
-from actors.sandbox.guest import watch
+from actors.sandbox.guest import arena, confinement, watch
 from actors.sandbox.guest.frames import Frame
 from actors.sandbox.guest.supervisor import main
 from actors.sandbox.guest.sweep import remove_below
@@ -176,3 +179,47 @@ def test_no_part_of_the_sandbox_reads_the_time_of_day() -> None:
     for path in package.rglob("*.py"):
         text = path.read_text()
         assert "time.time(" not in text and "datetime.now" not in text, path
+
+
+def test_pipes_that_only_one_thread_has_count() -> None:
+    begun, over, before = threading.Event(), threading.Event(), watch.kernel_bytes((os.getpid(),))
+
+    def hold() -> None:
+        assert confinement.libc.unshare(0x400) == 0  # CLONE_FILES: a table of its own
+        held = [os.pipe() for _ in range(50)]
+        begun.set()
+        over.wait()
+        for number in (number for pair in held for number in pair):
+            os.close(number)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    try:
+        assert watch.kernel_bytes((os.getpid(),)) - before >= 40 * watch.PIPE_BYTES
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_memory_behind_a_first_thread_that_has_ended_counts() -> None:
+    code = (
+        "import ctypes, threading, time\n"
+        "def hold():\n block = b'x' * (50 << 20)\n print('held', flush=True)\n time.sleep(60)\n"
+        "threading.Thread(target=hold).start()\nctypes.CDLL(None).pthread_exit(None)"
+    )
+    with subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"held\n"
+        fields = arena.numbers_of(f"/proc/{child.pid}/stat")
+        while fields[0] != b"Z":  # it prints before its first thread is gone
+            fields = arena.numbers_of(f"/proc/{child.pid}/stat")
+        tid, living = watch._other_thread(child.pid, fields)
+        assert tid != child.pid and int(living[21]) * watch.PAGE > 50 << 20
+        child.kill()
+
+
+def test_mappings_are_counted_up_to_a_limit() -> None:
+    lines = len(Path("/proc/self/maps").read_text().splitlines())
+    counted = watch.mapping_bytes((os.getpid(),), 1 << 40) // watch.MAPPING_BYTES
+    assert abs(counted - lines) < 10
+    assert watch.mapping_bytes((os.getpid(),) * 9, 256) < 9 * 256 * lines

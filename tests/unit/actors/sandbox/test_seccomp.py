@@ -16,6 +16,8 @@ HEADERS = Path(__file__).parents[3] / "data" / "kernel"
 ENOSYS, NO_LOCK = seccomp.refuse(errno.ENOSYS), seccomp.refuse(errno.ENOLCK)
 NO_FAMILY = seccomp.refuse(errno.EAFNOSUPPORT)
 AS_IF = seccomp.refuse(0)
+NO_MEMORY, INVALID = seccomp.refuse(errno.ENOMEM), seccomp.refuse(errno.EINVAL)
+SHARED, PRIVATE, SHARED_VALIDATE, ANONYMOUS, HUGE_PAGES = 1, 2, 3, 0x20, 0x40000
 ARM_32 = 0x40000028
 I386 = 0x40000003
 CLONE_SIGCONT, CLONE_NEWUSER, CLONE_NEWTIME = 18, 0x10000000, 0x80
@@ -29,8 +31,9 @@ def _header(machine: str) -> dict[str, int]:
 
 
 @cache
-def _steps(machine: str, keep_children: bool) -> list[tuple[int, ...]]:
-    return list(struct.iter_unpack("<HBBI", seccomp.program(machine, keep_children)))
+def _steps(machine: str, keep_children: bool, keep_memory: bool) -> list[tuple[int, ...]]:
+    program = seccomp.program(machine, keep_children, keep_memory)
+    return list(struct.iter_unpack("<HBBI", program))
 
 
 def _judge(
@@ -39,11 +42,12 @@ def _judge(
     arch: int = seccomp.AUDIT_ARCH_X86_64,
     machine: str = "x86_64",
     keep_children: bool = False,
+    keep_memory: bool = False,
 ) -> int:
     """Run the seccomp program as the kernel would."""
     padded = [*arguments, 0, 0, 0, 0, 0, 0][:6]
     data = struct.pack("<IIQ6Q", number, arch, 0, *(value & (1 << 64) - 1 for value in padded))
-    steps = _steps(machine, keep_children)
+    steps = _steps(machine, keep_children, keep_memory)
     at = register = 0
     while True:
         code, then, otherwise, value = steps[at]
@@ -89,6 +93,12 @@ ON_EVERY_MACHINE = [
     ("mknodat", (0, 0, 0o10644), seccomp.ALLOW),
     ("mknodat", (0, 0, 0o60644), seccomp.EPERM),
     ("rt_sigaction", (17, 1), seccomp.ALLOW),
+    ("mmap", (0, 4096, 3, SHARED | ANONYMOUS), seccomp.ALLOW),
+    ("mmap", (0, 4096, 3, PRIVATE | ANONYMOUS | HUGE_PAGES), NO_MEMORY),
+    ("mmap", (0, 4096, 3, PRIVATE | ANONYMOUS | HUGE_PAGES | 21 << 26), NO_MEMORY),
+    ("madvise", (0, 4096, 4), seccomp.ALLOW),
+    ("madvise", (0, 4096, 12), INVALID),
+    ("madvise", (0, 4096, 21), INVALID),
     ("clone3", (), ENOSYS),
     *((name, (), seccomp.EPERM) for name in (
         "ptrace", "mount", "unshare", "setns", "bpf", "io_uring_setup", "keyctl", "memfd_create",
@@ -153,6 +163,27 @@ def test_where_nothing_else_counts_children_their_end_can_be_asked_about_not_ign
 ) -> None:
     assert _judge(13, *arguments, keep_children=True) == action
     assert _judge(13, *arguments) == seccomp.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("flags", "action"),
+    [
+        (SHARED | ANONYMOUS, seccomp.EPERM),
+        (SHARED_VALIDATE | ANONYMOUS, seccomp.EPERM),
+        (SHARED | ANONYMOUS | HUGE_PAGES, seccomp.EPERM),
+        (SHARED, seccomp.ALLOW),
+        (PRIVATE, seccomp.ALLOW),
+        (PRIVATE | ANONYMOUS, seccomp.ALLOW),
+        (PRIVATE | ANONYMOUS | HUGE_PAGES, NO_MEMORY),
+    ],
+)
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_where_only_processes_are_counted_no_memory_is_shared_without_a_file(
+    flags: int, action: int, machine: str
+) -> None:
+    arch, number = seccomp.MACHINES[machine].arch, _header(machine)["mmap"]
+    seen = _judge(number, 0, 4096, 3, flags, arch=arch, machine=machine, keep_memory=True)
+    assert seen == action
 
 
 def test_a_machine_without_a_list_is_refused_in_one_line() -> None:
