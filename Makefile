@@ -72,11 +72,14 @@ demo-cluster: $(READY_DEV) setup
 chaos: setup
 	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
-# Unit tests share no server, engine or folder: each core runs some. COVERAGE=1 also prints which lines
-# of the product they reach. Only they are measured: tracing doubles the time of tests that compute.
+# Tests whose limits are of seconds, and which kill or starve processes, run one after the other; of all
+# others each core runs some, file by file. COVERAGE=1 also prints which lines of the product the unit
+# tests reach. Only they are measured: tracing doubles the time of tests that compute.
+ALONE := tests/attacks tests/faults
 test: $(READY_DEV) setup browser checker lint
 	@$(BIN)/pytest -m "not slow" tests/unit $(EACH_CORE) $(if $(COVERAGE),--cov --cov-report=term)
-	@$(BIN)/pytest -m "not slow" --ignore tests/unit
+	@$(BIN)/pytest -m "not slow" --ignore tests/unit $(addprefix --ignore ,$(ALONE)) $(EACH_CORE)
+	@$(BIN)/pytest -m "not slow" $(ALONE)
 
 test-all: $(READY_DEV) setup browser checker lint
 	@$(BIN)/pytest

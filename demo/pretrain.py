@@ -56,7 +56,7 @@ RECIPES = {
         LARGE, Schedule(steps=1200, minutes=20, rate=2.5e-3, batch_tokens=5000), "rationale"
     ),
     "refiner": Recipe(
-        SMALL, Schedule(steps=3000, minutes=30, rate=3e-3, batch_tokens=4000), "policy"
+        SMALL, Schedule(steps=3000, minutes=90, rate=3e-3, batch_tokens=4000), "policy"
     ),
 }
 """Draft and rationale are the same writer, before and after it sees what the policy wrote."""

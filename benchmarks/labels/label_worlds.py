@@ -3,10 +3,12 @@
 A problem starts at a success probability q_0. Each step keeps, raises, lowers or kills it. A
 solution is right with the probability of its last state. Each problem keeps four right and four
 wrong solutions, drawn as stage `sample` draws them. State 0 is rolled out once for all solutions of
-a problem. Labels are ratio labels (>= 0.8). The oracle computes them from the true probabilities,
-the others from rollouts. Budgets and posteriors are the product's (`workflows.estimation.budgets`),
-asked in turns. The chain is fitted to 300 other solutions, fully rolled out; the figures leave out
-the cost of that pilot.
+a problem; in worlds named `..., shared` each of the first steps is one of three, so that paths
+share more than their start, and posteriors read their tree. Labels are ratio labels (>= 0.8). The
+oracle computes them from the true probabilities, the others from rollouts. Budgets and posteriors
+are the product's (`workflows.estimation.budgets`), asked in turns. The chain is fitted to 300 other
+solutions, fully rolled out; the figures leave out the cost of that pilot. `limit` has the same
+budget with the chain of the world itself, counted from the true probabilities of other problems.
 
     math    a mix; 45 % of steps matter, 45 % of those are mistakes, 55 % of mistakes kill
     hard    the same from low starts; easy: the same from high ones
@@ -28,7 +30,18 @@ import numpy as np
 
 from workflows.estimation.chain_fit import fit
 from workflows.estimation.fixed import rollouts_per_state
-from workflows.estimation.posterior import Flags, Floats, Integers, Observed, believe_by_rule
+from workflows.estimation.posterior import (
+    DEAD,
+    GRID,
+    LOGITS,
+    Beliefs,
+    Chain,
+    Flags,
+    Floats,
+    Integers,
+    Observed,
+    believe_by_rule,
+)
 from workflows.estimation.replay import Outcomes, allocated
 from workflows.settings import EstimateSettings, LabelSettings
 
@@ -38,6 +51,9 @@ PER_CLASS = 4
 TRIES = 256
 """Solutions drawn per problem before it is dropped."""
 LONGEST = 16
+CHOICES = 3
+TRUTH = 1_000
+"""Problems from whose true probabilities a world's chain is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,8 @@ class World:
     kills: float = 0.55
     step: float | None = None
     """Standard deviation, in log-odds, of the moves of a world without jumps; None: jumps."""
+    common: int = 0
+    """First steps of which each is one of `CHOICES`."""
 
 
 WORLDS = (
@@ -60,6 +78,8 @@ WORLDS = (
     World("easy", (5.0, 1.0)),
     World("smooth", (2.0, 1.2), matters=0.9, mistake=0.08, kills=0.5, step=0.35),
     World("rough", (1.5, 1.5), matters=0.7, mistake=0.15, kills=0.6, step=1.3),
+    World("math, shared", (2.0, 1.0), common=3),
+    World("rough, shared", (1.5, 1.5), matters=0.7, mistake=0.15, kills=0.6, step=1.3, common=3),
 )
 
 
@@ -73,6 +93,8 @@ class Solutions:
     correct: Flags
     problem: Integers
     """(B,) index of the problem; a problem's solutions share q_0 and its rollouts."""
+    node: Integers
+    """(B, S) a number per state, equal where solutions share it."""
 
     @property
     def within(self) -> Flags:
@@ -83,7 +105,11 @@ class Solutions:
     def of(self, chosen: Flags) -> Solutions:
         """Some of them."""
         return Solutions(
-            self.q[chosen], self.steps[chosen], self.correct[chosen], self.problem[chosen]
+            self.q[chosen],
+            self.steps[chosen],
+            self.correct[chosen],
+            self.problem[chosen],
+            self.node[chosen],
         )
 
 
@@ -108,32 +134,40 @@ def moved(world: World, q: Floats, rng: np.random.Generator) -> Floats:
 
 def draw(world: World, problems: int, rng: np.random.Generator) -> Solutions:
     """Four right and four wrong solutions of each problem that has them within its tries."""
-    parts: list[tuple[Floats, Integers, Flags, Integers]] = []
+    parts: list[tuple[Floats, Integers, Flags, Integers, Integers]] = []
     for problem in range(10 * problems):
         if len(parts) == problems:
             break
         q = np.zeros((TRIES, LONGEST))
         q[:, 0] = np.clip(rng.beta(*world.start), 0.005, 0.995)
+        way = np.zeros((TRIES, LONGEST), dtype=np.int64)
         for t in range(1, LONGEST):
-            q[:, t] = moved(world, q[:, t - 1], rng)
+            choice = rng.integers(CHOICES, size=TRIES) if t <= world.common else np.arange(TRIES)
+            way[:, t] = way[:, t - 1] * TRIES + choice if t <= world.common else choice
+            _, first, same = np.unique(way[:, t], return_index=True, return_inverse=True)
+            q[:, t] = moved(world, q[first, t - 1], rng)[same]
         steps = np.clip(2 + rng.poisson(4.5, TRIES), 2, LONGEST)
         correct = rng.random(TRIES) < q[np.arange(TRIES), steps - 1]
         if min(correct.sum(), (~correct).sum()) < PER_CLASS:
             continue
         chosen = np.sort(np.r_[np.flatnonzero(correct)[:PER_CLASS],
                                np.flatnonzero(~correct)[:PER_CLASS]])  # fmt: skip
-        parts.append((q[chosen], steps[chosen], correct[chosen], np.full(len(chosen), problem)))
+        node = way[chosen] + problem * TRIES ** (world.common + 1)
+        parts.append(
+            (q[chosen], steps[chosen], correct[chosen], np.full(len(chosen), problem), node)
+        )
     return Solutions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def outcomes(found: Solutions, rng: np.random.Generator) -> Outcomes:
     """Rollouts of every state, of which budgets see those they ask for; K = 128 at most.
 
-    State 0 is shared by the solutions of a problem.
+    Solutions that share a state share its rollouts.
     """
     hit = rng.random((*found.q.shape, SETTINGS.k_hard)) < found.q[:, :, None]
-    _, first, owner = np.unique(found.problem, return_index=True, return_inverse=True)
-    hit[:, 0] = hit[first[owner], 0]
+    for t in range(hit.shape[1]):
+        _, first, owner = np.unique(found.node[:, t], return_index=True, return_inverse=True)
+        hit[:, t] = hit[first[owner], t]
     return Outcomes.of(hit, found.steps, found.correct)
 
 
@@ -161,9 +195,14 @@ def _ratio_labels(mc: Floats, found: Solutions) -> Flags:
 
 
 def spent(found: Solutions, n: Integers) -> float:
-    """Rollouts per solution: states 1..T-1 of each, state 0 once per problem."""
-    shared = n[np.unique(found.problem, return_index=True)[1], 0].sum()
-    return float(((n[:, 1:] * found.within[:, 1:]).sum() + shared) / len(n))
+    """Rollouts per solution; those of a state that several share count once."""
+    total = 0
+    for t in range(n.shape[1]):
+        nodes, owner = np.unique(found.node[:, t], return_inverse=True)
+        most = np.zeros(len(nodes), dtype=np.int64)
+        np.maximum.at(most, owner, n[:, t] * found.within[:, t])
+        total += int(most.sum())
+    return total / len(n)
 
 
 def exact_counts(made: Outcomes, k: Integers) -> Integers:
@@ -226,23 +265,64 @@ def measure(world: World, problems: int, seed: int, pilot_problems: int = 38) ->
     again = outcomes(solutions, rng)
     n_again = exact_counts(again, k_of(again))
     stopped = zero_stop(n, rolled.first(n))
-    smoothed = believe_by_rule(chain, rolled.observed(stopped))
+    smoothed = in_trees(chain, solutions, rolled, stopped)
     rows = [
         row("exact", n, exact),
         row("exact, rerun", n_again, count_labels(solutions, again.observed(n_again))),
         row("exact_zero_stop", stopped, count_labels(solutions, rolled.observed(stopped))),
         row("exact_zero_stop, posterior", stopped, smoothed.right(LABELS) >= 0.5),
     ]
+    true = true_chain(world, np.random.default_rng(seed + 500))
     for method, settings in BUDGETS:
+        best = in_trees(
+            true, solutions, rolled, allocated(rolled, k, true, settings, LABELS).seen.n
+        )
         beliefs = allocated(rolled, k, chain, settings, LABELS)
+        if world.common:
+            rows.append(
+                row(f"{method}, path by path", beliefs.seen.n, beliefs.right(LABELS) >= 0.5)
+            )
+        beliefs = in_trees(chain, solutions, rolled, beliefs.seen.n)
         rows.append(row(method, beliefs.seen.n, beliefs.right(LABELS) >= 0.5))
+        rows.append(row(f"{method}: limit", best.seen.n, best.right(LABELS) >= 0.5))
     return rows
+
+
+def true_chain(world: World, rng: np.random.Generator) -> Chain:
+    """How success probabilities really start and move along solutions that are kept."""
+    found = draw(world, TRUTH, rng)
+    alive = np.log(np.maximum(found.q, 1e-9) / (1 - found.q))
+    point = 1 + np.abs(alive[:, :, None] - LOGITS).argmin(axis=2)
+    point[found.q < GRID[1] / 2] = DEAD
+    start, move = np.zeros(len(GRID)), 0.01 * np.eye(len(GRID))
+    np.add.at(start, point[:, 0], 1)
+    np.add.at(move, (point[:, :-1][found.within[:, 1:]], point[:, 1:][found.within[:, 1:]]), 1)
+    return Chain(start / start.sum(), move / move.sum(axis=1, keepdims=True))
+
+
+def in_trees(chain: Chain, found: Solutions, rolled: Outcomes, n: Integers) -> Beliefs:
+    """Beliefs that read the tree of each problem; shared states have the most rollouts asked."""
+    most = n.copy()
+    for t in range(n.shape[1]):
+        nodes, owner = np.unique(found.node[:, t], return_inverse=True)
+        of_node = np.zeros(len(nodes), dtype=np.int64)
+        np.maximum.at(of_node, owner, n[:, t])
+        most[:, t] = of_node[owner]
+    return believe_by_rule(chain, replace(rolled.observed(most), node=found.node))
 
 
 BUDGETS: Sequence[tuple[str, EstimateSettings]] = (
     ("two_round", replace(SETTINGS, mc_budget="two_round", pilot="pilot")),
     ("adaptive", replace(SETTINGS, mc_budget="adaptive", pilot="pilot")),
+    *(
+        (
+            f"adaptive, {delta:g}, of 4",
+            replace(SETTINGS, mc_budget="adaptive", pilot="pilot", delta=delta, batch=4),
+        )
+        for delta in (0.2, 0.3)
+    ),
 )
+"""Name, with `delta` and `batch` where they are not the defaults -> settings."""
 
 
 def first_wrong(labels: Flags) -> Integers:
@@ -253,11 +333,11 @@ def first_wrong(labels: Flags) -> Integers:
 
 def show(rows: Sequence[Row], write: Callable[[str], None] = print) -> None:
     """One table."""
-    write(f"{'world':8}{'method':28}{'rollouts':>9}{'saved':>8}{'error':>8}{'differs':>9}"
+    write(f"{'world':15}{'method':28}{'rollouts':>9}{'saved':>8}{'error':>8}{'differs':>9}"
           f"{'1st error':>11}")  # fmt: skip
     for row in rows:
         write(
-            f"{row.world:8}{row.method:28}{row.rollouts:9.1f}{row.saved:8.1%}{row.error:8.2%}"
+            f"{row.world:15}{row.method:28}{row.rollouts:9.1f}{row.saved:8.1%}{row.error:8.2%}"
             f"{row.differs:9.2%}{row.first_error:11.1%}"
         )
 

@@ -1,4 +1,4 @@
-"""The posterior of a path's success probabilities, all its states together: a hidden Markov chain.
+"""The posterior of success probabilities, all states of a path together: a hidden Markov chain.
 
 The success probability q_t of state t takes values on a grid of G points g. Its evidence is n_t
 rollouts, of which c_t are right. The path's own answer counts as a further rollout of the last
@@ -15,6 +15,15 @@ Forward-backward, scaled to sum 1 at each state, with E the evidence and * eleme
     P(q_t | all) ~ a_t * b_t;
     P(q_t = g, q_t+1 = h | all) ~ a_t[g] move[g, h] (E * b)_t+1[h].
 
+Paths of a problem that begin alike are a tree, whose nodes are their states. What the other
+branches of state t say of it is further evidence. So each path is read as a chain whose E_t has
+the factor
+
+    product over the other children u of state t of M_u,    M_u = move @ (E_u * children's M),
+
+which makes P(q_t | all) that of the whole tree (belief propagation). Branches count as independent
+given the state where they part.
+
 P(label is right) is the sum over the pairs that `workflows.labels.rule` calls right. A state
 without rollouts has flat evidence, so it is inferred from its neighbours.
 
@@ -29,7 +38,7 @@ padded to S states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -52,6 +61,8 @@ DEAD = 0
 """Index of the grid point 0, from which no rollout succeeds."""
 CERTAINLY_DEAD = 0.95
 """P(dead) from which a state ends its path: later states need no rollouts."""
+TINY = 1e-300
+"""Stands for 0 where a logarithm is taken."""
 ROWS = 128
 """Most rows in a single product with the moves."""
 ENDS = 0.5
@@ -94,17 +105,40 @@ class Observed:
     """(B,) whether the path's own answer is right."""
     ended: Flags | None = None
     """(B, S) the state that ended its path by the rule; it counts as dead."""
+    node: Integers | None = None
+    """(B, S) a number per state, equal where two paths have a state in common, whose counts are
+    equal then; None: no path has a state in common with another."""
 
     @classmethod
-    def of(cls, paths: Sequence[tuple[int, bool, Mapping[int, tuple[int, int]]]]) -> Observed:
-        """From (T, correct, state -> (n, c)) per path."""
+    def of(
+        cls,
+        paths: Sequence[tuple[int, bool, Mapping[int, tuple[int, int]]]],
+        nodes: Sequence[Sequence[Hashable]] | None = None,
+    ) -> Observed:
+        """From (T, correct, state -> (n, c)) per path.
+
+        `nodes`: names of the T states of each path. States of one name and place are one, and have
+        the counts of the path that has most rollouts of it.
+        """
         steps = np.array([path[0] for path in paths], dtype=np.int64)
         n = np.zeros((len(paths), int(steps.max())), dtype=np.int64)
         c = np.zeros_like(n)
         for row, (_, _, counts) in enumerate(paths):
             for state, count in counts.items():
                 n[row, state], c[row, state] = count
-        return cls(n, c, steps, np.array([path[1] for path in paths], dtype=np.bool_))
+        correct = np.array([path[1] for path in paths], dtype=np.bool_)
+        if nodes is None:
+            return cls(n, c, steps, correct)
+        node = np.arange(n.size, dtype=np.int64).reshape(n.shape)
+        first: dict[Hashable, tuple[int, int]] = {}
+        for row, names in enumerate(nodes):
+            for state, name in enumerate(names):
+                at = first.setdefault((state, name), (row, state))
+                node[row, state] = node[at]
+                if n[row, state] > n[at]:
+                    n[at], c[at] = n[row, state], c[row, state]
+        same = np.unravel_index(node, n.shape)
+        return cls(n[same], c[same], steps, correct, node=node)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,6 +231,9 @@ def evidence(seen: Observed) -> Floats:
 def believe(chain: Chain, seen: Observed) -> Beliefs:
     """Forward-backward over all paths at once: O(B S G^2)."""
     told = evidence(seen)
+    if seen.node is not None:
+        told *= beside(chain.move, told, seen.node)
+        told /= told.max(axis=2, keepdims=True)
     past = np.empty_like(told)
     now = chain.start * told[:, 0]
     past[:, 0] = now / now.sum(axis=1, keepdims=True)
@@ -215,6 +252,32 @@ def believe(chain: Chain, seen: Observed) -> Beliefs:
     return Beliefs(chain, seen, past, future, state)
 
 
+def beside(move: Floats, told: Floats, node: Integers) -> Floats:
+    """(B, S, G): what the other branches of each state say of it, scaled to a largest entry of 1.
+
+    `told` is the evidence of each state alone. From the last states to the first, O(B S G^2).
+    """
+    others = np.zeros_like(told)
+    mine = np.zeros_like(told[:, 0])
+    """log M of the child on the same path; a path has none beyond its end, where M is 1."""
+    for t in range(told.shape[1] - 2, -1, -1):
+        message = moved(_tilted(told[:, t + 1], others[:, t + 1] + mine), move.T)
+        _, child = np.unique(node[:, t + 1], return_index=True)
+        mine = np.log(np.maximum(message / message.max(axis=1, keepdims=True), TINY))
+        parents, parent = np.unique(node[:, t], return_inverse=True)
+        together = np.zeros((len(parents), told.shape[2]))
+        np.add.at(together, parent[child], mine[child])
+        others[:, t] = together[parent] - mine
+    scaled: Floats = np.exp(others - others.max(axis=2, keepdims=True))
+    return scaled
+
+
+def _tilted(weights: Floats, logs: Floats) -> Floats:
+    """weights * exp(logs), rows scaled."""
+    tilted: Floats = weights * np.exp(logs - logs.max(axis=1, keepdims=True))
+    return tilted
+
+
 def moved(rows: Floats, move: Floats) -> Floats:
     """rows @ move, in parts so small that BLAS starts no threads.
 
@@ -230,13 +293,14 @@ def believe_by_rule(chain: Chain, seen: Observed, complete: Integers | None = No
     """Forward-backward over each path up to the state that ends it by the rule.
 
     `complete` (B,): the rollouts that a state without success needs before it can end its path.
-    None: all budgets are done, so any number above 0 is enough.
+    None: all budgets are done, so any number above 0 is enough. Other branches don't change where a
+    path ends, so that a state ends all paths that it is part of, or none.
     """
-    beliefs = believe(chain, seen)
+    beliefs = believe(chain, replace(seen, node=None))
     enough = seen.n > 0 if complete is None else seen.n >= np.maximum(complete, 1)[:, None]
     ends = enough & without_success(beliefs)
     if not ends.any():
-        return beliefs
+        return beliefs if seen.node is None else believe(chain, seen)
     return believe(chain, replace(seen, ended=ends & (np.cumsum(ends, axis=1) == 1)))
 
 

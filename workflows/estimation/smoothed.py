@@ -1,15 +1,15 @@
-"""Labels of a path from posteriors, which read all its states together.
+"""Labels of paths from posteriors, which read all states of a problem's paths together: its tree.
 
 MC values are the posterior's means, and 0 from the state on that is likelier dead than alive. The
 value of a step is the posterior's median, which equation 10 compares like a measured value.
 
-Invariant: depends only on the path's own answer, its rows, the chain and the settings. A state
+Invariant: depends only on the paths' own answers, their rows, the chain and the settings. A state
 without rollouts is inferred from its neighbours only if its stop rule explains their absence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from storage.errors import ItemError
@@ -52,20 +52,50 @@ def counted(rollouts: Sequence[StateRollouts]) -> Mapping[int, StateCount]:
 
 
 def smooth(
-    path: Path, rollouts: Sequence[StateRollouts], settings: LabelSettings, chain: Chain
+    paths: Sequence[Path],
+    rollouts: Mapping[str, Sequence[StateRollouts]],
+    states: Callable[[Path], Sequence[Hashable]],
+    settings: LabelSettings,
+    chain: Chain,
+) -> dict[str, Smoothed]:
+    """path_id -> labels, of paths of one problem; `rollouts` are the rows of each path.
+
+    `states` names the states of a path; two paths have in common those of equal names.
+
+    Raises ItemError `rollouts_missing` if a state lacks rollouts.
+    """
+    for path in paths:
+        if (missing := unexplained(path, rollouts[path.path_id], chain)) is not None:
+            raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {missing} of {len(path.steps)}")
+    counts = [counted(rollouts[path.path_id]) for path in paths]
+    seen = Observed.of(
+        [(len(p.steps), p.correct, of) for p, of in zip(paths, counts, strict=True)],
+        [states(path) for path in paths],
+    )
+    beliefs = believe_by_rule(chain, seen)
+    return {
+        path.path_id: _smoothed(row, path, of, beliefs, settings)
+        for row, (path, of) in enumerate(zip(paths, counts, strict=True))
+    }
+
+
+def _smoothed(
+    row: int,
+    path: Path,
+    counts: Mapping[int, StateCount],
+    beliefs: Beliefs,
+    settings: LabelSettings,
 ) -> Smoothed:
-    """The labels of a path. Raises ItemError `rollouts_missing` if a state lacks rollouts."""
-    if (missing := unexplained(path, rollouts, chain)) is not None:
-        raise ItemError(Unlabelled.ROLLOUTS_MISSING, f"state {missing} of {len(path.steps)}")
-    counts = counted(rollouts)
-    beliefs = _beliefs(path, counts, chain)
-    dead = beliefs.dead[0] > 0.5
-    mean = [0.0 if gone else float(q) for q, gone in zip(beliefs.mean[0], dead, strict=True)]
-    value = beliefs.median_value(0, settings)
-    right = beliefs.right(settings)[0]
+    steps = len(path.steps)
+    dead = beliefs.dead[row, :steps] > 0.5
+    mean = [
+        0.0 if gone else float(q) for q, gone in zip(beliefs.mean[row, :steps], dead, strict=True)
+    ]
+    value = beliefs.median_value(row, settings)
+    right = beliefs.right(settings)[row, :steps]
     end = 1.0 if path.correct and not dead[-1] else 0.0
     return Smoothed(
-        n=[counts[state].n if state in counts else 0 for state in range(len(path.steps))] + [0],
+        n=[counts[state].n if state in counts else 0 for state in range(steps)] + [0],
         mc=[*mean, end],
         value=value,
         labels=[
@@ -92,10 +122,7 @@ def unexplained(path: Path, rollouts: Sequence[StateRollouts], chain: Chain) -> 
     if rules <= _STOPS_AT_ZERO:
         return None if counts[missing - 1].c == 0 else missing
     if rules <= _STOPS_AT_DEATH:
-        dead = _beliefs(path, counts, chain).dead[0, missing - 1]
-        return None if dead >= CERTAINLY_DEAD else missing
+        # The budget stopped by what it read of this path alone.
+        alone = believe_by_rule(chain, Observed.of([(states, path.correct, counts)]))
+        return None if alone.dead[0, missing - 1] >= CERTAINLY_DEAD else missing
     return missing
-
-
-def _beliefs(path: Path, counts: Mapping[int, StateCount], chain: Chain) -> Beliefs:
-    return believe_by_rule(chain, Observed.of([(len(path.steps), path.correct, counts)]))

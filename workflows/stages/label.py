@@ -24,12 +24,13 @@ from storage.rows.records import Path, PathLabels, StateRollouts
 from storage.runs.specs import Difference, Spec
 from workflows.estimation.fixed import monte_carlo
 from workflows.estimation.posterior import Chain, StateCount
-from workflows.estimation.smoothed import counted, smooth, unexplained
+from workflows.estimation.smoothed import Smoothed, counted, smooth, unexplained
 from workflows.labels.rule import Unlabelled, first_error
 from workflows.labels.support import RIGHT_ANSWER, STOPS_AT_ZERO, check_labels, refuse_unsupported
 from workflows.labels.values import StepValues, labelled_steps, step_values
 from workflows.sampling.quota import pass_at_1
 from workflows.settings import SMOOTHED, LabelSettings, StageSettings
+from workflows.stages.estimate import states
 from workflows.stages.kit import Kit, Stage
 
 
@@ -38,14 +39,14 @@ def path_labels(
     rollouts: Sequence[StateRollouts],
     settings: LabelSettings,
     policy_pass_at_1: float,
-    chain: Chain | None = None,
+    smoothed: Smoothed | None = None,
     proved: Sequence[StateRollouts] = (),
 ) -> PathLabels:
     """Label the T steps of `path` from the rows of its states (equations 7, 9 and 10).
 
-    With `estimate: posterior` MC values are posteriors of `chain` given the rows
-    (`workflows.estimation.smoothed`). `proved`: the rows of another model, for `prover: model`.
-    `policy_pass_at_1`: the share of right samples in the problem's first round
+    With `estimate: posterior` MC values are posteriors given the rows of all paths of the problem:
+    `smoothed` (`workflows.estimation.smoothed`). `proved`: the rows of another model, for
+    `prover: model`. `policy_pass_at_1`: the share of right samples in the problem's first round
     (`workflows.sampling.quota.pass_at_1`).
 
     Raises ItemError `mc_zero_start` (no rollout from the problem itself is right: equation 9 has
@@ -58,9 +59,8 @@ def path_labels(
             Unlabelled.MC_ZERO_START, f"0 of {sum(row.n for row in tried)} rollouts are right"
         )
     if settings.estimate == "posterior":
-        if chain is None:
+        if smoothed is None:
             raise ConfigurationError("`label.estimate: posterior` needs a chain: see `pilot`")
-        smoothed = smooth(path, rollouts, settings, chain)
         n = smoothed.n
         steps = StepValues(smoothed.mc, smoothed.value, smoothed.labels, [])
     else:
@@ -153,17 +153,13 @@ class LabelStage(PureStage):
         more = (row for pit in rows[PITS] for row in pit.rollouts)
         rollouts = by_path((*rows[ROLLOUTS], *more))
         proved = by_path(rows[PROVED])
-        samples: dict[str, list[Path]] = defaultdict(list)
-        for path in rows[PATHS]:
-            samples[path.problem_id].append(path)
+        samples = by_problem(rows[PATHS])
         shares = {problem: pass_at_1(paths) for problem, paths in samples.items()}
 
         def label(path: Path) -> list[PathLabels]:
             name, share = path.path_id, shares[path.problem_id]
-            of_prover = proved.get(name, [])
-            return [
-                path_labels(path, rollouts[name], self._settings, share, self._chain, of_prover)
-            ]
+            mine, of_prover = smoothed.get(name), proved.get(name, [])
+            return [path_labels(path, rollouts[name], self._settings, share, mine, of_prover)]
 
         def finished(path: Path) -> bool:
             mine = rollouts.get(path.path_id, [])
@@ -175,6 +171,7 @@ class LabelStage(PureStage):
 
         selected = [path for path in rows[PATHS] if path.selected]
         going_on = [path for path in selected if finished(path)]
+        smoothed = self._smoothed(going_on, rollouts)
         labelled, drops = process_now(going_on, lambda path: path.path_id, label)
         return ShardResult(
             tuple(labelled),
@@ -185,6 +182,25 @@ class LabelStage(PureStage):
                 "ended_before": len(selected) - len(going_on),
             },
         )
+
+    def _smoothed(
+        self, paths: Sequence[Path], rollouts: Mapping[str, Sequence[StateRollouts]]
+    ) -> dict[str, Smoothed]:
+        """path_id -> labels by posteriors, problem by problem; none without a chain."""
+        if self._chain is None:
+            return {}
+        made: dict[str, Smoothed] = {}
+        for of_problem in by_problem(paths).values():
+            made |= smooth(of_problem, rollouts, states, self._settings, self._chain)
+        return made
+
+
+def by_problem(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Group paths: problem_id -> its paths."""
+    by_problem_id: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        by_problem_id[path.problem_id].append(path)
+    return dict(by_problem_id)
 
 
 def by_path(rollouts: Sequence[StateRollouts]) -> dict[str, list[StateRollouts]]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, ItemError
+from storage.rows.records import Path, PathLabels, StateRollouts
 from tests.support.label_rows import path, rows
 from workflows.estimation.chain_fit import fit
 from workflows.estimation.posterior import (
@@ -24,8 +25,10 @@ from workflows.estimation.posterior import (
     evidence,
     table_of,
 )
+from workflows.estimation.smoothed import smooth
 from workflows.labels.rule import is_right
 from workflows.settings import LabelSettings
+from workflows.stages.estimate import states
 from workflows.stages.label import path_labels
 
 RATIO = LabelSettings(estimate="posterior")
@@ -54,6 +57,12 @@ def seen(*counts: tuple[int, int], correct: bool) -> Observed:
     """One path by its (c, n) per state."""
     made = {state: StateCount(n, c) for state, (c, n) in enumerate(counts) if n}
     return Observed.of([(len(counts), correct, made)])
+
+
+def labels_of(one: Path, made: list[StateRollouts], chain: Chain) -> PathLabels:
+    """The labels of a path that has no state in common with another."""
+    smoothed = smooth([one], {one.path_id: made}, states, RATIO, chain)
+    return path_labels(one, made, RATIO, 0.5, smoothed[one.path_id])
 
 
 def drawn(chain: Chain, paths: int, n: int, seed: int) -> tuple[Observed, np.ndarray]:
@@ -94,6 +103,47 @@ def test_beliefs_equal_enumeration_over_all_ways_through_the_grid(
     assert right[0] == pytest.approx((joint.sum(axis=2) * table.right).sum())
     assert right[1] == pytest.approx((joint.sum(axis=0) * table.right).sum())
     assert right[2] == pytest.approx((joint.sum(axis=(0, 1)) * table.end_right[int(correct)]).sum())
+
+
+def test_branches_of_a_tree_are_believed_as_the_sum_over_all_its_states() -> None:
+    chain = some_chain()
+    root, shared = StateCount(8, 5), StateCount(8, 3)
+    paths = [
+        (3, True, {0: root, 1: shared, 2: StateCount(8, 6)}),
+        (3, False, {0: root, 1: shared, 2: StateCount(4, 0)}),
+        (2, False, {0: root, 1: StateCount(8, 1)}),
+    ]
+    found = believe(chain, Observed.of(paths, [["r", "x", "a"], ["r", "x", "b"], ["r", "z"]]))
+    told = evidence(Observed.of(paths))
+    joint = ("r,rx,x,xa,a,xb,b,rz,z", chain.start * told[0, 0], chain.move, told[0, 1], chain.move,
+             told[0, 2], chain.move, told[1, 2], chain.move, told[2, 1])  # fmt: skip
+
+    def summed(kept: str) -> np.ndarray:
+        whole = np.einsum(f"{joint[0]}->{kept}", *joint[1:], optimize=True)
+        return np.asarray(whole / whole.sum())
+
+    for row, state, name in ((0, 0, "r"), (2, 0, "r"), (1, 1, "x"), (0, 2, "a"), (2, 1, "z")):
+        np.testing.assert_allclose(found.state[row, state], summed(name), atol=1e-9)
+    right = found.right(RATIO)
+    table = table_of(RATIO).right
+    assert right[0, 0] == right[1, 0] == pytest.approx((summed("rx") * table).sum())
+    assert right[1, 1] == pytest.approx((summed("xb") * table).sum())
+    apart = believe(chain, Observed.of(paths))
+    assert abs(apart.right(RATIO)[1, 0] - right[1, 0]) > 1e-3, "branches say something"
+
+
+def test_a_state_in_common_has_the_counts_of_the_path_with_most_rollouts_and_ends_both() -> None:
+    few, many = {0: StateCount(8, 8), 1: StateCount(2, 0)}, {0: StateCount(8, 8)}
+    many |= {1: StateCount(32, 0), 2: StateCount(4, 4)}
+    names = [["r", "x", "a"], ["r", "x", "b"]]
+    observed = Observed.of([(3, True, few), (3, False, many)], names)
+    assert (observed.n[:, 1] == 32).all()
+    sure = some_chain()
+    sure.start[:] = np.eye(G)[-1]
+    sure.move[1:] = 0
+    sure.move[1:, DEAD], sure.move[1:, -1] = 0.6, 0.4
+    found = believe_by_rule(sure, observed)
+    assert found.dead[:, 1] == pytest.approx([1, 1]), "rollouts of later states don't revive it"
 
 
 def test_paths_read_together_and_alone_are_believed_the_same() -> None:
@@ -220,7 +270,7 @@ def test_with_many_rollouts_posteriors_and_counts_label_alike() -> None:
     ):
         measured = rows([(c, 1000) for c in made])
         by_counts = path_labels(path(4, correct), measured, LabelSettings(), 0.5)
-        smoothed = path_labels(path(4, correct), measured, RATIO, 0.5, chain)
+        smoothed = labels_of(path(4, correct), measured, chain)
         assert smoothed.labels == by_counts.labels
         assert smoothed.mc == pytest.approx(by_counts.mc, abs=0.05)
         assert smoothed.value == pytest.approx(by_counts.value, abs=0.4)
@@ -230,9 +280,7 @@ def test_with_many_rollouts_posteriors_and_counts_label_alike() -> None:
 
 def test_states_without_rollouts_need_a_reason() -> None:
     chain = fit(drawn(some_chain(), 100, 32, seed=2)[0])
-    stopped = path_labels(
-        path(4, False), rows([(8, 32), (0, 32)], "exact_zero_stop"), RATIO, 0.5, chain
-    )
+    stopped = labels_of(path(4, False), rows([(8, 32), (0, 32)], "exact_zero_stop"), chain)
     assert (stopped.labels, stopped.mc[1:]) == ([False] * 4, [0.0] * 4)
     for measured in (
         rows([(8, 32), (2, 32)], "exact_zero_stop"),
@@ -240,7 +288,7 @@ def test_states_without_rollouts_need_a_reason() -> None:
         rows([(8, 32), (0, 32)], "exact"),
     ):
         with pytest.raises(ItemError, match="rollouts_missing"):
-            path_labels(path(4, False), measured, RATIO, 0.5, chain)
+            labels_of(path(4, False), measured, chain)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +315,7 @@ def test_labels_that_the_rollouts_do_not_support_are_refused_with_the_reason(
     settings: LabelSettings, rule: str, message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        path_labels(path(2, True), rows([(4, 8), (4, 8)], rule), settings, 0.5, some_chain())
+        path_labels(path(2, True), rows([(4, 8), (4, 8)], rule), settings, 0.5)
 
 
 def test_hard_labels_of_rows_that_stopped_at_the_first_success() -> None:
