@@ -25,7 +25,10 @@ from tests.support.commands import environment
 from tests.support.whole_run import finished, started
 
 VERBS = ["status whole", "status whole --json", "audit whole", "download whole {to}",
-         "compare whole", "texts whole", "grade", "stages"]  # fmt: skip
+         "compare whole", "texts whole", "grade", "stages", "noise whole", "show whole",
+         "runs"]  # fmt: skip
+REFUSED = ["score /nowhere/model {to}", "serve /nowhere/model"]
+"""They would open a model; that there is none is one line whatever the plight."""
 ANSWERS = '{"answer": "½π", "reference": "0.5"}\n' * 3
 
 
@@ -99,6 +102,24 @@ def test_a_verb_works_or_says_one_line(plight: Plight, store: Path, tmp_path: Pa
         assert "Traceback" not in said + errors, verb
         assert len(lines) <= (process.returncode != 0), f"{verb}: {errors}"
         assert all(plight.says in line for line in lines), f"{verb}: {errors}"
+
+
+@pytest.mark.parametrize("plight", PLIGHTS, ids=lambda plight: plight.name)
+def test_a_verb_without_its_model_says_so_in_one_line(
+    plight: Plight, store: Path, tmp_path: Path
+) -> None:
+    verbs = {}
+    for number, verb in enumerate(REFUSED):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "to").write_text('{"problem": "1 + 1?", "steps": ["2"]}\n')
+        verbs[verb] = begun(verb, folder, store, plight)
+    for verb, process in verbs.items():
+        said, errors = process.communicate("", timeout=120)
+        assert process.returncode == 2, f"{verb}: {process.returncode} {errors}"
+        assert "Traceback" not in said + errors, verb
+        heard = "all closed" != plight.name != "a full output and error"
+        assert errors.count("\n") == heard, f"{verb}: {errors}"
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä∑数", "%", "a&b=c", "q'\"q"])

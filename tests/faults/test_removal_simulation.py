@@ -6,6 +6,8 @@ Where the store answers, nothing but the tombstone is left when the last writer 
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from storage.errors import InfrastructureError, Removed
@@ -18,7 +20,7 @@ from tests.support.faulty_store import FaultyStore, Odds, Turns
 
 PREFIX = "runs/sim/"
 STONE = Tombstone("ann", "")
-SEEDS = 1000
+SEEDS = int(os.environ.get("STEPMILL_SEEDS", "1000"))
 
 
 class RemovedRun(Simulation):

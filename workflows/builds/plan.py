@@ -20,6 +20,7 @@ from workflows.planning.hours import Places, wall_hours
 from workflows.planning.measured import TEXTS, Measured, Name, measured
 from workflows.planning.published import seconds_a_token, size_of
 from workflows.planning.ranges import Range, product, resampled
+from workflows.road import opened_by
 from workflows.runs.configuration import Given
 from workflows.runs.driving import most_workers
 from workflows.runs.starting import planned
@@ -186,7 +187,10 @@ def _plan(
 def places(config: BuildConfig) -> Places:
     """The slots that a configuration asks for: `cluster.engine_slots`, `cluster.ask`, or one."""
     asked = sum(n for kind, n in config.cluster.ask.items() if kind != "sandbox")
-    workers = {role: most_workers(config, role) for role in config.engines}
+    opening: dict[str, str] = {
+        role: own for own in reversed(config.worker_roles) for role in opened_by(config.road, own)
+    }  # a model beside another's has no workers of its own
+    workers = {role: most_workers(config, opening[role]) for role in config.engines}
     return Places(float(config.cluster.engine_slots or asked or 1), workers)
 
 

@@ -8,6 +8,7 @@ Invariant: a role that can't be bounded is left out, never guessed.
 
 from __future__ import annotations
 
+from storage.rows.kinds import PITS
 from workflows.planning.measured import TEXTS, Name
 from workflows.planning.ranges import Range, product
 from workflows.settings import StageSettings
@@ -34,7 +35,7 @@ def bounds(settings: StageSettings, problems: int) -> dict[Name, Range]:
         found[Name(role, TEXTS.get(role, "texts"))] = texts.times(problems)
         found[Name(role, "tokens")] = product(texts, length).times(problems)
 
-    if "sample" in road and "given" not in road:
+    if "sample" in road and not {"given", "ground"} & set(road):
         most = sample.per_problem if sample.budget == "knapsack" else sample.cap
         first = min(sample.first_round, most)
         drawn = Range(first, first if sample.select == "all" else most)
@@ -43,6 +44,9 @@ def bounds(settings: StageSettings, problems: int) -> dict[Name, Range]:
     paths = Range(1, sample.first_round if sample.select == "all" else quota)
     ways = sorted((estimate.k_easy, estimate.k_medium, estimate.k_hard))
     rolled = product(paths, Range(*STEPS), Range(ways[0], ways[-1]))
+    if PITS.stage in road and rolled.high is not None and paths.high is not None:
+        around = 2 * getattr(settings, PITS.stage).rollouts
+        rolled = Range(rolled.low, rolled.high + paths.high * around)
     rest = (REST * SOLUTION_TOKENS[0], SOLUTION_TOKENS[1])
     for stage, role in (("estimate", "completer"), ("prover", "prover")):
         if stage in road:

@@ -16,8 +16,8 @@ import pytest
 
 import stepmill
 import workflows.answers.grading
+import workflows.judging.agreement
 import workflows.labels.values
-import workflows.stages.consensus
 from tests.support.scripted_build import configure
 
 WORK = (
@@ -65,7 +65,7 @@ def test_all_of_it_is_documented_and_the_package_says_that_it_is_typed() -> None
 
 @pytest.mark.parametrize(
     "module",
-    [stepmill, workflows.answers.grading, workflows.labels.values, workflows.stages.consensus],
+    [stepmill, workflows.answers.grading, workflows.labels.values, workflows.judging.agreement],
 )
 def test_its_examples_are_true(module: ModuleType) -> None:
     found = doctest.testmod(module)

@@ -11,13 +11,16 @@ import pytest
 
 from actors.engines.contract import EngineSettings
 from benchmarks.plan_coverage import covered
+from launch.config import load
 from storage.errors import ConfigurationError, NothingFound
 from storage.objects.opening import open_store
 from storage.runs.plans import Figure, Plan, Rate, latest_plan, put_plan
 from storage.runs.run import Run
+from tests.support import label_strategies
 from tests.support.scripted_build import Build, configure
 from workflows.builds.plan import plan
 from workflows.planning.against import Done, compared
+from workflows.planning.bounds import bounds
 from workflows.planning.costs import HOUR_S, cost_at, rates_of
 from workflows.planning.hours import START_S, Places, wall_hours
 from workflows.planning.measured import Measured, Name, file_bytes, measured
@@ -197,6 +200,27 @@ class TestPublished:
         assert hours.high < tokens.high / speed.low / HOUR_S, "nor all bad"
         assert any("no run to go by" in note for note in made.notes)
         assert any(note.startswith("policy: the size of") for note in made.notes)
+
+    def test_rollouts_around_pits_are_in_the_most_that_a_build_may_make(
+        self, tmp_path: Path
+    ) -> None:
+        config = label_strategies.configured("pav", tmp_path)
+        road = tuple(stage for stage in config.stages.road if stage != "pit")
+        without = replace(config.stages, road=road)
+        most = [bounds(stages, 6)[Name("completer", "rollouts")].high for stages in (
+            config.stages, without,
+        )]  # fmt: skip
+        assert most[0] is not None and most[1] is not None
+        # problems, paths, states, rollouts
+        assert most[0] - most[1] == pytest.approx(6 * 8 * 2 * 16)
+
+    def test_a_model_beside_anothers_is_planned_for_and_a_tree_has_no_bound(
+        self, tmp_path: Path
+    ) -> None:
+        shipped = load(label_strategies.CONFIGS / "groundedprm.yaml")
+        problems = label_strategies.configured("pav", tmp_path).problems
+        made = plan(replace(shipped, problems=problems), gpu="h100", keep=False)
+        assert not [figure for figure in made.figures if figure.role == "policy"]
 
 
 class TestHoursAndMoney:
