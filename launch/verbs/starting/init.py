@@ -132,6 +132,8 @@ def adapted(one: Packaged, options: Options, folder: Path) -> str:
         source = options.problems or (DEMO if of_demo else "problems.jsonl")
         is_demo = source == DEMO
         changes["problems"] = demo_problems(folder) if is_demo else named_from(folder, source)
+        if settings.get("solutions") == settings["problems"]:
+            changes["solutions"] = changes["problems"]
     elif options.problems:
         raise ConfigurationError(f"--problems: {one.name} reads none: it trains on a run")
     if options.store is None and _NOBODYS_STORE.match(str(settings.get("store"))):

@@ -194,7 +194,7 @@ def test_a_file_that_is_there_is_kept_unless_it_is_to_be_replaced(
         (("--model", "policy=demo", "--yes"), "name a model for completer, rationale too"),
         (("--run", "../x", "--yes"), "run name '../x'"),
         (("--url", "http://127.0.0.1:9/v1", "--yes"), "is the server up"),
-        (("--from", "nope"), "there is no configuration 'nope': one of demo, genprm"),
+        (("--from", "nope"), "there is no configuration 'nope': one of demo, fover_informal"),
         (("--from", "demo", "--model", "x"), "--from takes --problems, --run and --store"),
         (("--from", "train_demo", "--problems", "x"), "it trains on a run"),
         (("no/such/build.yaml", "--yes"), "no such folder: no/such"),
