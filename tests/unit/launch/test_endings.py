@@ -51,9 +51,13 @@ except asyncio.CancelledError:
 
 
 def told(script: str, number: signal.Signals) -> tuple[int, str, str]:
-    """(exit code, output, errors) of a script that gets a signal when it is at work."""
+    """(exit code, output, errors) of a script that gets a signal when it is at work.
+
+    The tests themselves may run under `nohup`, which leaves SIGHUP ignored in all they start.
+    """
+    heeded = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" + script
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", heeded], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "at work\n"
