@@ -206,7 +206,10 @@ def _ray_serve(plan: ServicePlan) -> Iterator[None]:
         )
         yield
     except (RayServeException, RayError, TimeoutError) as error:
-        raise InfrastructureError(f"Ray Serve: {first_line(error)}") from error
+        cause = getattr(
+            error, "cause", None
+        )  # of an error in an actor, whose own text begins with its name
+        raise InfrastructureError(f"Ray Serve: {first_line(cause or error)}") from error
     finally:
         with contextlib.suppress(RayError, RayServeException):
             serve.shutdown()

@@ -69,18 +69,19 @@ def fate(run: Run, path_id: str, shard: int) -> Why:
 def fates(run: Run, shard: int, path_ids: Sequence[str] | None = None) -> Iterator[Why]:
     """Where some solutions of a shard ended (None: all). Each stage's rows are read once."""
     some = {item for path_id in path_ids or () for item in (path_id, problem_of(path_id))}
-    read: dict[str, tuple[Commit, dict[str, list[Any]]]] = {}
+    read: dict[str, tuple[Commit, dict[str, dict[int, Any]]]] = {}
+    """Stage -> item -> place in the shard -> row."""
     for stage in run.spec.stages:
         try:
             commit = run.commit(stage, shard)
         except NothingFound:
             break
-        kind, about = stage_rows(stage), defaultdict(list)
+        kind, about = stage_rows(stage), defaultdict[str, dict[int, Any]](dict)
         every = path_ids is None
         rows = run.rows_of(commit, kind) if every else rows_about(run, commit, kind, some)
-        for row in rows:
+        for place, row in enumerate(rows):
             for item in {getattr(row, kind.of), kind.goes_on(row)} - {None}:
-                about[item].append(row)
+                about[item][place] = row
         read[stage] = commit, about
 
     def seen_by(stage: str) -> Seen | None:
@@ -89,8 +90,8 @@ def fates(run: Run, shard: int, path_ids: Sequence[str] | None = None) -> Iterat
         commit, about = read[stage]
 
         def of(items: Collection[str]) -> tuple[Sequence[Drop], Sequence[Any]]:
-            about_items = {id(row): row for item in items for row in about.get(item, ())}
-            return commit.drops, list(about_items.values())
+            there = {place: row for item in items for place, row in about.get(item, {}).items()}
+            return commit.drops, [there[place] for place in sorted(there)]
 
         return of
 
@@ -158,12 +159,12 @@ def _fate(run: Run, path_id: str, seen_by: Callable[[str], Seen | None]) -> Why:
     return Why(path_id, item, last, reason, detail, done and reason is None, rows)
 
 
-def _path_ids(read: Mapping[str, tuple[Commit, Mapping[str, list[Any]]]]) -> list[str]:
+def _path_ids(read: Mapping[str, tuple[Commit, Mapping[str, Mapping[int, Any]]]]) -> list[str]:
     """path_ids of a shard's solutions in order: sampled paths, then nodes of search trees."""
     ordered: dict[str, None] = {}
     for kind in (PATHS, TREE, GROUNDED):
         _, about = read.get(kind.stage, (None, {}))
-        for row in (row for rows in about.values() for row in rows):
+        for row in (row for rows in about.values() for row in rows.values()):
             name = row.path_id if kind is PATHS else kind.goes_on(row)
             if name is not None:
                 ordered[name] = None

@@ -32,7 +32,7 @@ export function PathView({ run, runs, filters, beside, id }) {
   };
   useEffect(() => scrollTo(0, 0), [id]);
   useEffect(() => {
-    if (!place) return;
+    if (!place || left.current === id) return; // a key that was pressed sooner has left it
     left.current = null;
     if (waiting.current.length) go(waiting.current.shift());
   }, [place]);
