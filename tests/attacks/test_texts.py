@@ -32,14 +32,31 @@ from storage.datasets.view import GENPRM
 from storage.errors import ItemError
 from storage.objects.local import LocalStore
 from storage.objects.memory import MemoryStore
-from storage.rows.kinds import EXAMPLES, LABELS, PATHS, PROBLEMS, RETRIED, ROLLOUTS
-from storage.rows.records import CodeRun, Critique, Intervention, Path, Problem, Rationale
+from storage.rows.kinds import (
+    AGREEMENTS,
+    EXAMPLES,
+    JUDGEMENTS,
+    LABELS,
+    PATHS,
+    PROBLEMS,
+    RETRIED,
+    ROLLOUTS,
+)
+from storage.rows.records import (
+    CodeRun,
+    Critique,
+    Intervention,
+    Judgement,
+    Path,
+    Problem,
+    Rationale,
+)
 from storage.runs.presence import Who
 from storage.trainings.training import TrainingSpec
 from tests.support.asked_door import asked_door, item
 from tests.support.built_tokenizers import deepseek, llama, qwen
 from tests.support.hostile import hostile_run
-from tests.support.whole_run import finished, labels, path, rollouts, started
+from tests.support.whole_run import agreement, finished, labels, path, rollouts, started
 from workflows.answers.grading import grade
 from workflows.formats import judge_prompts, prompts
 from workflows.formats.conversation import QUESTION, Reason, check_example, example_of, unwritten
@@ -276,12 +293,19 @@ def rows_of(text: str) -> dict[str, list[Any]]:
     right, wrong = (replace(path("p", n), steps=["a", text], text=f"a\n\n{text}") for n in range(2))
     wrong = replace(wrong, correct=False)
     example = unwritten(problem, right, [True, False], [0.5, 0.5, 0.0], {}, "r")
+    judged = Judgement(
+        "p#0", "p", "critique", "none", 0, "verify", ["a", text], [True, False], 1, text, "stop",
+        "m", 0, 1, text,
+    )  # fmt: skip
+    agreed = replace(agreement(right, True), labels=[True, False], chosen=0)
     mended = Intervention("p#0", "p", text, 1, ["a"], text, text, 2, 2, 1, True, 0, 0)
     return {
         PROBLEMS.stage: [problem],
         PATHS.stage: [right, wrong],
         ROLLOUTS.stage: [rollouts(right, 0), rollouts(right, 1)],
         LABELS.stage: [labels(right)],
+        JUDGEMENTS.stage: [judged],
+        AGREEMENTS.stage: [agreed],
         EXAMPLES.stage: [example],
         RETRIED.stage: [mended],
     }
