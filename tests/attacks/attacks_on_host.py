@@ -220,7 +220,7 @@ CASES = (
         "32-bit system calls",
         """
         import mmap
-        page = mmap.mmap(-1, 4096, prot=7)
+        page = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 7)
         page.write(bytes([0xB8, 20, 0, 0, 0, 0xCD, 0x80, 0xC3]))
         pid = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
         if pid == os.getpid(): print("BREACH", pid)
