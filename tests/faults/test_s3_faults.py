@@ -39,7 +39,8 @@ from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.support import swift_server
 from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.support.s3_servers import KEY, SECRET, free_port, pys3local, shared_ministack
+from tests.support.ports import free_port
+from tests.support.s3_servers import KEY, SECRET, pys3local, shared_ministack
 from tests.support.whole_run import finished, path, started, work_shard
 
 MOST_S = 10.0

@@ -18,7 +18,8 @@ import pytest
 from tests.scripted_verifier import world_responses
 from tests.support.boxes import boxes_of
 from tests.support.commands import ROOT, environment
-from tests.support.ray_nodes import RayNodes, free_port, ray_nodes
+from tests.support.ports import free_port
+from tests.support.ray_nodes import RayNodes, ray_nodes
 from tests.support.served_process import SCRIPTED, TOKEN, actors_below, served
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.container, pytest.mark.timeout(900)]

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.s3_servers import KEY, ROOT, SECRET, S3Server, free_port, shared
+from tests.support.ports import free_port
+from tests.support.s3_servers import KEY, ROOT, SECRET, S3Server, shared
 
 HOME = ROOT / ".stepmill" / "ceph"
 PACKAGES = ["radosgw", "ceph-mon", "ceph-osd", "ceph-common"]

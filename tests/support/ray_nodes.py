@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 
 from actors.owned_folder import ray_folder
 from tests.faults.chaos_victims import processes
+from tests.support.ports import free_port
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -194,13 +194,6 @@ def _end(node: subprocess.Popen[str], number: signal.Signals) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(node.pid, signal.SIGKILL)
         node.wait()
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def training(ray: RayNodes, workers: int, cores: int, patience: float) -> subprocess.Popen[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 import boto3
 
 from actors.lifeline import die_with_parent
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".stepmill" / "test-servers"
@@ -82,14 +82,6 @@ def install() -> Path:
             subprocess.run(pip, check=True)
             mark.write_text(PINS.read_text())
     return HOME / "bin"
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def ministack(data: Path) -> S3Server:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,15 +13,15 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.ports import free_port
+
 STARTED_WITHIN_S = 600.0
 
 
 @contextlib.contextmanager
 def served(model: Path, name: str, log: Path) -> Iterator[str]:
     """The URL of its API, from when it is healthy until it is gone again."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": "1",

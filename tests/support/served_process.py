@@ -18,7 +18,7 @@ import psutil
 
 from stepmill.rewards import Client
 from tests.support.commands import environment
-from tests.support.ray_nodes import free_port
+from tests.support.ports import free_port
 
 TOKEN = "a-token-for-tests-alone"
 SCRIPTED = ("tests.scripted_verifier:verifier", "--set", "models.verifier.kind=scripted")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
 from actors.training.events import Event, Place
 from actors.training.job import TrainingJob
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,6 @@ def train_together(job: TrainingJob, workers: int, said: str, slow: Slowness | N
     """Train with so many processes. Raises ProcessException where one of them dies."""
     import torch.multiprocessing
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     torch.multiprocessing.start_processes(
-        work, (workers, port, job, said, slow), nprocs=workers, start_method="spawn"
+        work, (workers, free_port(), job, said, slow), nprocs=workers, start_method="spawn"
     )

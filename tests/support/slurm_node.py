@@ -22,7 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.s3_servers import free_port, spawn
+from tests.support.ports import free_port
+from tests.support.s3_servers import spawn
 
 PACKAGES = ("slurm-wlm", "munge")
 CONFIGURATION = """

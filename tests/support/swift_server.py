@@ -15,7 +15,8 @@ from pathlib import Path
 
 import boto3
 
-from tests.support.s3_servers import SECRET, free_port, install, spawn, wait_until_it_answers
+from tests.support.ports import free_port
+from tests.support.s3_servers import SECRET, install, spawn, wait_until_it_answers
 
 KEY = "test:AKIDSTEPMILLTESTS"
 BUCKET = "stepmill-tests"
