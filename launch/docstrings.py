@@ -9,10 +9,14 @@ import ast
 import dataclasses
 import inspect
 import json
+import threading
 from enum import Enum
 from itertools import pairwise
 from textwrap import dedent
 from typing import Any
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a source is parsed: Python 3.11's parser fails at times with two threads in it."""
 
 
 def field_docs(settings: type[Any]) -> dict[str, str]:
@@ -24,9 +28,15 @@ def field_docs(settings: type[Any]) -> dict[str, str]:
     return says
 
 
-def _own_docs(settings: type[Any]) -> dict[str, str]:
-    body = ast.parse(inspect.cleandoc(inspect.getsource(settings))).body[0]
+def _parsed(kind: type[Any]) -> ast.ClassDef:
+    with _ONE_AT_A_TIME:
+        body = ast.parse(dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
+    return body
+
+
+def _own_docs(settings: type[Any]) -> dict[str, str]:
+    body = _parsed(settings)
     says: dict[str, str] = {}
     last = ""
     for node in body.body:
@@ -43,8 +53,7 @@ def _own_docs(settings: type[Any]) -> dict[str, str]:
 
 def member_docs(kind: type[Enum]) -> dict[str, str]:
     """Value of a member -> the docstring under it. Raises ValueError for a member without one."""
-    body = ast.parse(dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(body, ast.ClassDef)
+    body = _parsed(kind)
     says: dict[str, str] = {}
     for node, under in pairwise(body.body):
         if isinstance(node, ast.Assign) and isinstance(under, ast.Expr):
