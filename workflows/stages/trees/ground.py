@@ -23,7 +23,7 @@ from pydantic import Field
 from actors.engines.contract import Refusal
 from actors.engines.reading import Reader
 from actors.sandbox.contract import Rejected
-from actors.workers.contract import ShardResult, process_items
+from actors.workers.contract import ShardResult
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.bounds import STRICT, Positive, Share, Temperature
 from storage.rows.kinds import GROUNDED, PATHS, PROBLEMS, ShardRows
@@ -46,6 +46,7 @@ from workflows.stages.trees.grounded import (
     name_of,
     row_of,
 )
+from workflows.stages.trees.growing import grown_trees
 from workflows.stages.writing.tool import ToolUser
 
 TOOL_USER = "rationale"
@@ -110,18 +111,12 @@ class Grounder(KitStage[StageSettings]):
         Drops all paths of a problem for a refusal of an engine or of the sandbox. Raises
         InfrastructureError.
         """
-        paths: dict[str, list[Path]] = {}
-        for path in rows[PATHS]:
-            if path.selected:
-                paths.setdefault(path.problem_id, []).append(path)
-        problems = [problem for problem in rows[PROBLEMS] if problem.problem_id in paths]
 
-        async def grow(problem: Problem) -> list[GroundedNode]:
-            tree = await self._grown(problem, paths[problem.problem_id])
+        async def grow(problem: Problem, paths: Sequence[Path]) -> list[GroundedNode]:
+            tree = await self._grown(problem, paths)
             return [row_of(tree, node) for node in tree.nodes]
 
-        grown, lost = await process_items(problems, lambda problem: problem.problem_id, grow)
-        drops = [replace(drop, item=path.path_id) for drop in lost for path in paths[drop.item]]
+        grown, drops = await grown_trees(rows, grow)
         return ShardResult(
             tuple(grown),
             tuple(drops),
