@@ -204,7 +204,7 @@ class Grounder(KitStage[StageSettings]):
                 right = await self._graded(tree, written.answer)
                 found = Written(written.step, written.text, right, done.tokens)
                 fresh.setdefault(written.step, found)
-        made = [(await self._checked(tree, node, [each]))[0] for each in fresh.values()]
+        made = await self._checked(tree, node, [*fresh.values()], side_by_side=True)
         for child in made:
             child.simulated = False
         children.extend(made)
@@ -228,27 +228,29 @@ class Grounder(KitStage[StageSettings]):
         tree.back_up(node, made, right, self._asked.discount)
 
     async def _checked(
-        self, tree: Tree, above: Node | None, written: Sequence[Written]
+        self, tree: Tree, above: Node | None, written: Sequence[Written], side_by_side: bool = False
     ) -> list[Node]:
-        """Make nodes of the steps of a line, once the tool has checked each."""
+        """Make nodes of the steps of a line, or of next steps, once the tool has checked each."""
         before = above.steps if above else ()
-        whole = (*before, *(each.step for each in written))
+        texts = [each.step for each in written]
+        behind = [before if side_by_side else (*before, *texts[:at]) for at in range(len(texts))]
         start = len(tree.nodes)
         checks = await asyncio.gather(
             *(
                 self._tool.check(
-                    tree.problem.problem, whole[: len(before) + at], each.step,
-                    f"{name_of(tree, whole[: len(before) + at + 1])}\x1f{start + at}",
+                    tree.problem.problem, steps, text,
+                    f"{name_of(tree, (*steps, text))}\x1f{start + at}",
                 )
-                for at, each in enumerate(written)
+                for at, (steps, text) in enumerate(zip(behind, texts, strict=True))
             )
         )  # fmt: skip
         made: list[Node] = []
-        for at, (each, checked) in enumerate(zip(written, checks, strict=True)):
+        for each, steps, checked in zip(written, behind, checks, strict=True):
             made.append(
                 Node(
-                    f"{tree.problem.problem_id}#g{start + at}", made[-1] if made else above,
-                    whole[: len(before) + at + 1], each.text, checked, tree.round,
+                    f"{tree.problem.problem_id}#g{start + len(made)}",
+                    made[-1] if made and not side_by_side else above,
+                    (*steps, each.step), each.text, checked, tree.round,
                     each.tokens + checked.tokens, True, each.correct,
                 )
             )  # fmt: skip
