@@ -28,12 +28,17 @@ def classified(
     try:
         yield
     except RayTaskError as error:
-        cause = error.cause
-        raise (cause if isinstance(cause, Exception) else error) from None
+        raise origin(error) from None
     except DEATHS as error:
         raise died(f"{what}: {reason(error)}") from None
     except RayError as error:
         raise broken(f"{what}: {error}") from None
+
+
+def origin(error: Exception) -> Exception:
+    """What work in a task or an actor raised, without the names that Ray puts before it."""
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    return cause if isinstance(cause, Exception) else error
 
 
 def reason(error: RayError) -> str:

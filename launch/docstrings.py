@@ -10,10 +10,14 @@ import dataclasses
 import inspect
 import json
 import threading
+from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from itertools import pairwise
 from textwrap import dedent
 from typing import Any
+
+from storage.plain_text import cell, on_one_line
 
 _ONE_AT_A_TIME = threading.Lock()
 """Held while a source is parsed: Python 3.11's parser fails at times with two threads in it."""
@@ -44,14 +48,15 @@ def _own_docs(settings: type[Any]) -> dict[str, str]:
             last = node.target.id
             says[last] = last.replace("_", " ")
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and last:
-            says[last] = " ".join(str(node.value.value).split()).replace("|", "\\|")
+            says[last] = cell(str(node.value.value))
             last = ""
         else:
             last = ""
     return says
 
 
-def member_docs(kind: type[Enum]) -> dict[str, str]:
+@cache  # a class is looked for in its whole module
+def member_docs(kind: type[Enum]) -> Mapping[str, str]:
     """Value of a member -> the docstring under it. Raises ValueError for a member without one."""
     body = _parsed(kind)
     says: dict[str, str] = {}
@@ -59,7 +64,7 @@ def member_docs(kind: type[Enum]) -> dict[str, str]:
         if isinstance(node, ast.Assign) and isinstance(under, ast.Expr):
             (name,) = (target.id for target in node.targets if isinstance(target, ast.Name))
             assert isinstance(under.value, ast.Constant)
-            says[kind[name].value] = " ".join(str(under.value.value).split())
+            says[kind[name].value] = on_one_line(str(under.value.value))
     if lacking := {str(member.value) for member in kind} - says.keys():
         raise ValueError(f"{kind.__name__}: no sentence under {', '.join(sorted(lacking))}")
     return says

@@ -58,28 +58,30 @@ class Seats:
     def wanted(self) -> bool:
         """Whether somebody waits for a seat."""
         try:
-            held = self._opened("waiting")
+            held = self._locked("waiting")
         except OSError:
             return False
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if held is None:
             return True
-        finally:
-            os.close(held)
+        os.close(held)
         return False
 
     def _free(self) -> int | None:
         """A seat that nobody has, now taken."""
-        for number in range(self.count):
-            seat = self._opened(f"seat-{number}")
-            try:
-                fcntl.flock(seat, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(seat)
-            else:
-                return seat
-        return None
+        seats = (self._locked(f"seat-{number}") for number in range(self.count))
+        return next((seat for seat in seats if seat is not None), None)
+
+    def _locked(self, name: str) -> int | None:
+        """A file, locked now; None where somebody else has it."""
+        held = self._opened(name)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(held)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        return held
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:

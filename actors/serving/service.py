@@ -23,7 +23,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from actors.ray_errors import classified
+from actors.ray_errors import classified, origin
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.executor import start_executor
 from actors.serving.contract import MakeAnswerer, MakeDoor
@@ -206,10 +206,7 @@ def _ray_serve(plan: ServicePlan) -> Iterator[None]:
         )
         yield
     except (RayServeException, RayError, TimeoutError) as error:
-        cause = getattr(
-            error, "cause", None
-        )  # of an error in an actor, whose own text begins with its name
-        raise InfrastructureError(f"Ray Serve: {first_line(cause or error)}") from error
+        raise InfrastructureError(f"Ray Serve: {first_line(origin(error))}") from error
     finally:
         with contextlib.suppress(RayError, RayServeException):
             serve.shutdown()

@@ -27,7 +27,7 @@ from actors.owned_folder import OwnedFolder
 from actors.training.events import Event, Place, Say
 from actors.training.job import TrainingJob
 from actors.training.settings import SpreadSettings
-from actors.workers.ray_nodes import nodes_now
+from actors.workers.ray_nodes import cores, nodes_now
 from storage.errors import ConfigurationError, RunStopped, UserError
 
 POLL_SECONDS = 0.5
@@ -107,8 +107,7 @@ def scaling(spread: SpreadSettings, gpus: int, private: bool) -> ray.train.Scali
     """What the workers take of the cluster."""
     if private:
         check_workers(spread, gpus)
-    cores = _cores()
-    each = spread.cpus_per_worker or max(1, cores // spread.workers)
+    each = spread.cpus_per_worker or max(1, cores() // spread.workers)
     if gpus and not spread.cpus_per_worker:
         each = min(each, CORES_BESIDE_GPU, _cores_beside_each_gpu())
     return ray.train.ScalingConfig(
@@ -120,15 +119,11 @@ def scaling(spread: SpreadSettings, gpus: int, private: bool) -> ray.train.Scali
 
 def check_workers(spread: SpreadSettings, gpus: int) -> None:
     """Raise ConfigurationError where this machine has fewer GPUs, or cores, than workers."""
-    if spread.workers > (there := gpus or _cores()):
+    if spread.workers > (there := gpus or cores()):
         raise ConfigurationError(
             f"spread.workers is {spread.workers}, this machine has {there} "
             f"{'GPUs' if gpus else 'cores'}: lower it, or join a cluster with --address"
         )
-
-
-def _cores() -> int:
-    return int(ray.cluster_resources().get("CPU", 1))
 
 
 def _cores_beside_each_gpu() -> int:

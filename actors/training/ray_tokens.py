@@ -22,6 +22,7 @@ from actors.engines.contract import EngineSettings
 from actors.stopping import check_stopped
 from actors.training.job import Missing, Source
 from actors.training.tokens import tokens_of
+from actors.workers.ray_nodes import cores
 from storage.errors import InfrastructureError, RunStopped, first_line
 
 LOOK_S = 0.5
@@ -65,8 +66,7 @@ def _made(base: EngineSettings, source: Source, missing: Missing, tell: Tell) ->
     stored = missing.of - len(missing.pieces)
     tell(stored, missing.of)
     make = _task(_make, num_returns="streaming")
-    cores = int(ray.cluster_resources().get("CPU", 1))
-    streams = [make.remote(base, source, part) for part in ranges(missing.pieces, cores)]
+    streams = [make.remote(base, source, part) for part in ranges(missing.pieces, cores())]
     trouble: InfrastructureError | None = None
     try:
         while streams:

@@ -159,6 +159,11 @@ def kept_nodes(kinds: Sequence[str]) -> dict[str, int]:
     return {kind: int(there[kind]) for kind in kinds if kind in there}
 
 
+def cores() -> int:
+    """How many processor cores the cluster has now. Raises InfrastructureError."""
+    return kept_nodes(["CPU"]).get("CPU", 1)
+
+
 def nodes_up() -> int:
     """How many nodes the cluster has now, its head among them. Raises InfrastructureError."""
     return len(_alive())

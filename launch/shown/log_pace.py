@@ -1,6 +1,7 @@
-"""When a log gets its next line of progress: soon at first, then less and less often.
+"""Lines of progress in a log: how one looks, and when the next is due.
 
-A reader sees early that the work moves, and the log of a run of days stays readable.
+They come soon at first, then less and less often. A reader sees early that the work moves, and the
+log of a run of days stays readable.
 """
 
 from __future__ import annotations
@@ -8,9 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from rich.console import Console
+
 FIRST_SECONDS = 5.0
 GROWTH = 1.5
 LONGEST_SECONDS = 300.0
+
+
+def print_line(console: Console, name: str, text: str) -> None:
+    """Print one line of what is named, with the time, unwrapped; above a live display."""
+    line = f"{time.strftime('%H:%M:%S')} [{name}] {text}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class LogPace:

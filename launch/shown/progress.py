@@ -19,7 +19,7 @@ from rich.live import Live
 
 from actors.workers.worker import ShardProgress
 from launch.shown.build_table import BuildView, time_said
-from launch.shown.log_pace import LogPace
+from launch.shown.log_pace import LogPace, print_line
 from launch.shown.stage_numbers import Left, StageNumbers, left_of
 from launch.verbs.runs.status import duration
 from storage.runs.commits import Receipt
@@ -165,9 +165,7 @@ class BuildProgress(Watching):
             self._print(message)
 
     def _print(self, message: str) -> None:
-        """Print a line with the time, without wrapping it."""
-        line = f"{time.strftime('%H:%M:%S')} [{self._run}] {message}"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(self._console, self._run, message)
 
     def _left(self, now: float) -> Left:
         passed = 0.0 if self._began is None else now - self._began

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from launch.shown.bars import BarColumn
-from launch.shown.log_pace import LogPace
+from launch.shown.log_pace import LogPace, print_line
 from launch.verbs.runs.status import duration
 
 
@@ -65,6 +65,4 @@ class TokensProgress:
             self._line(text)
 
     def _line(self, text: str) -> None:
-        """One line of a log; on a terminal above the bar."""
-        line = f"{time.strftime('%H:%M:%S')} [{self._name}] {text}"
-        self._console.print(line, markup=False, soft_wrap=True)
+        print_line(self._console, self._name, text)

@@ -18,7 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from actors.training.events import Event
 from launch.shown.bars import BarColumn
-from launch.shown.log_pace import LogPace
+from launch.shown.log_pace import LogPace, print_line
 from launch.verbs.runs.status import duration
 from workflows.training.record import lost_steps
 
@@ -135,9 +135,7 @@ class TrainingProgress:
             self._line(self._latest)
 
     def _line(self, text: str) -> None:
-        """One line of a log; on a terminal above the bar."""
-        line = f"{time.strftime('%H:%M:%S')} [{self._name}] {text}"
-        self._console.print(line, markup=False, soft_wrap=True)
+        print_line(self._console, self._name, text)
 
 
 def _gib(text: str, size: int | None) -> str:

@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -145,8 +146,8 @@ def _copied(
         fetched = 0
         for piece in pieces:
             if "/" not in piece.path:
-                data = read_file(piece.run, piece.view, piece.stored)
-                _check_own(dest, piece.path, known, data)
+                read = partial(read_file, piece.run, piece.view, piece.stored)
+                _check_own(dest, piece.path, known, read)
         for piece in pieces:
             paths = _paths_of(piece.file, formats)
             standing = [_standing(dest, path, piece.file, known) for path in paths]
@@ -162,7 +163,7 @@ def _copied(
                 rows[piece.run.name] += _rows_in(dest / paths[0])
         if card is not None:
             together = card(rows).encode()
-            _check_own(dest, CARD, known, together)
+            _check_own(dest, CARD, known, lambda: together)
             done.append(_write(dest, CARD, _converted(together, CARD, formats)))
         _write(dest, SUMS, [sums_of(done)])
         size = sum((dest / copy.path).stat().st_size for copy in done)
@@ -207,17 +208,17 @@ def _check_place(dest: Path) -> None:
         raise InputError(f"{dest} holds {min(names)}: name a new or an empty folder")
 
 
-def _check_own(dest: Path, path: str, known: dict[str, str], data: bytes) -> None:
+def _check_own(dest: Path, path: str, known: dict[str, str], read: Callable[[], bytes]) -> None:
     """Raise InputError for a file beside the data that is neither an earlier download's nor this.
 
     A download that was interrupted leaves the card and no sums.
     """
     target = dest / path
-    ours = [b"".join(_converted(data, path, [name])) for name in FORMATS]
-    if target.exists() and sha256_of(target.read_bytes()) not in (
-        known.get(path),
-        *map(sha256_of, ours),
-    ):
+    if not target.exists() or (there := sha256_of(target.read_bytes())) == known.get(path):
+        return
+    data = read()
+    ours = (b"".join(_converted(data, path, [name])) for name in FORMATS)
+    if there not in map(sha256_of, ours):
         raise InputError(
             f"{target} is not of this download, or was changed: move it away, or name an empty "
             "folder"

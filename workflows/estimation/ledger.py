@@ -111,6 +111,18 @@ class Ledger:
                 rounds[want.state] = number + 1
         return []
 
+    async def further(self, path: Path, wants: Sequence[tuple[int, int]], n: int) -> None:
+        """Request `n` rollouts of some (state, round). `entries` lists them afterwards."""
+        self._states[path.path_id] = self._states_of(path)
+        keys = [self._key(path, state, 0, n) for state, _ in wants]
+        self._used[path.path_id] = [
+            (state, number, [key]) for (state, number), key in zip(wants, keys, strict=True)
+        ]
+        for state, _ in wants:  # submitted before any is awaited
+            self._start(path, state, 0, n)
+        for state, _ in wants:
+            await self._ask(path, state, 0, n)
+
     async def _first_state(
         self, path: Path, used: list[tuple[int, int, list[Key]]]
     ) -> tuple[int, Count]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from workflows.settings import SearchSettings
@@ -56,5 +57,6 @@ def middle(lengths: Sequence[int], live: int, dead: int) -> int:
     `lengths`: the length of each unit of the rollout; a cut at `m` stands before unit `m`. The
     earlier of two equal cuts is taken. `dead - live` is at least 2.
     """
-    half = sum(lengths[live:dead]) / 2
-    return min(range(live + 1, dead), key=lambda cut: abs(sum(lengths[live:cut]) - half))
+    until = list(accumulate(lengths[live:dead]))
+    half = until.pop() / 2
+    return live + 1 + min(range(len(until)), key=lambda at: abs(until[at] - half))

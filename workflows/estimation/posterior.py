@@ -137,6 +137,8 @@ class Observed:
                 node[row, state] = node[at]
                 if n[row, state] > n[at]:
                     n[at], c[at] = n[row, state], c[row, state]
+        if len(first) == sum(map(len, nodes)):
+            return cls(n, c, steps, correct)
         same = np.unravel_index(node, n.shape)
         return cls(n[same], c[same], steps, correct, node=node)
 

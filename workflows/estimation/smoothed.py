@@ -18,6 +18,7 @@ from workflows.estimation.posterior import (
     CERTAINLY_DEAD,
     Beliefs,
     Chain,
+    Floats,
     Observed,
     StateCount,
     believe_by_rule,
@@ -73,8 +74,9 @@ def smooth(
         [states(path) for path in paths],
     )
     beliefs = believe_by_rule(chain, seen)
+    mean, right = beliefs.mean, beliefs.right(settings)  # of all paths at once
     return {
-        path.path_id: _smoothed(row, path, of, beliefs, settings)
+        path.path_id: _smoothed(row, path, of, beliefs, mean[row], right[row], settings)
         for row, (path, of) in enumerate(zip(paths, counts, strict=True))
     }
 
@@ -84,15 +86,15 @@ def _smoothed(
     path: Path,
     counts: Mapping[int, StateCount],
     beliefs: Beliefs,
+    means: Floats,
+    right: Floats,
     settings: LabelSettings,
 ) -> Smoothed:
+    """The labels of path `row`; `means`, `right`: (S,), its own rows of what `beliefs` say."""
     steps = len(path.steps)
     dead = beliefs.dead[row, :steps] > 0.5
-    mean = [
-        0.0 if gone else float(q) for q, gone in zip(beliefs.mean[row, :steps], dead, strict=True)
-    ]
+    mean = [0.0 if gone else float(q) for q, gone in zip(means[:steps], dead, strict=True)]
     value = beliefs.median_value(row, settings)
-    right = beliefs.right(settings)[row, :steps]
     end = 1.0 if path.correct and not dead[-1] else 0.0
     return Smoothed(
         n=[counts[state].n if state in counts else 0 for state in range(steps)] + [0],
@@ -101,7 +103,7 @@ def _smoothed(
         labels=[
             # The two differ only at death: `right` knows of it in every form of label.
             bool(chance >= 0.5) and is_right(compared, settings)
-            for chance, compared in zip(right, value, strict=True)
+            for chance, compared in zip(right[:steps], value, strict=True)
         ],
     )
 

@@ -187,11 +187,11 @@ def people_say(run: Run) -> dict[tuple[str, str], First]:
     if GIVEN.stage not in run.spec.stages:
         return {}
     return {
-        (run.name, f"{given.problem_id}#{index}"): None if solution.label == -1 else solution.label
+        (run.name, path_id): None if label == -1 else label
         for shard in sorted(run.shards_of(GIVEN.stage))
         for given in run.read_rows(GIVEN, shard)
-        for index, solution in enumerate(given.solutions)
-        if solution.label is not None
+        for path_id, label in given.labels.items()
+        if label is not None
     }
 
 

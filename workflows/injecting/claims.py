@@ -7,7 +7,7 @@ and `and`, `or` and `xor` are operations only between 0 and 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -117,6 +117,14 @@ def written(value: Fraction) -> str | None:
     if scaled.denominator != 1:
         return None
     return f"{float(value):.4f}".rstrip("0")
+
+
+def in_digits(values: Sequence[Fraction], whole: bool) -> tuple[str, ...] | None:
+    """Numbers in digits; None where one has no end, or is no `whole` number and should be."""
+    if whole and any(value.denominator != 1 for value in values):
+        return None
+    words = [word for value in values if (word := written(value)) is not None]
+    return tuple(words) if len(words) == len(values) else None
 
 
 def put(text: str, changes: Mapping[tuple[int, int], str]) -> str:

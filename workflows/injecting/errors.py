@@ -19,10 +19,10 @@ from workflows.injecting.claims import (
     Claim,
     Place,
     claims,
+    in_digits,
     numbers,
     places,
     put,
-    written,
 )
 from workflows.injecting.following import Follower, followed
 
@@ -179,10 +179,9 @@ def _erring(
     if kind in MISPLACED and _is_known(wrong, before, right):
         return None
     text, (left, op, second, result) = steps[step], place.spans
-    values = (wrong.left, wrong.right, wrong.result)
-    words = [word for value in values if (word := written(value)) is not None]
     whole = _is_whole(steps)
-    if len(words) < len(values) or (whole and any(value.denominator != 1 for value in values)):
+    words = in_digits((wrong.left, wrong.right, wrong.result), whole)
+    if words is None:
         return None
     spans = dict(zip((left, second, result), words, strict=True))
     if wrong.op != right.op:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from workflows.injecting.claims import OPERATIONS, Place, places, put, written
+from workflows.injecting.claims import OPERATIONS, Place, in_digits, places, put
 
 EVERYWHERE = frozenset(map(Fraction, (0, 1, 2, 10, 100)))
 """Values that a text may use without having them from a result."""
@@ -54,7 +54,7 @@ class Follower:
             return None
         first, second = (self._moved.get(value, value) for value in old)
         value = claim.result if (first, second) == old else OPERATIONS[claim.op](first, second)
-        words = None if value is None else self._words(first, second, value)
+        words = None if value is None else in_digits((first, second, value), self._whole)
         if words is None or value is None:
             return None
         if claim.result in self._known and self._latest.get(claim.result, claim.result) != value:
@@ -69,18 +69,15 @@ class Follower:
         number = place.number
         assert number is not None
         if place.boxed:
-            told = self._words(self._latest.get(number, number))
-            return None if told is None else {(place.start, place.end): told[0]}
-        if number in self._moved:
-            told = None if number in self._shared else self._words(self._moved[number])
-            return None if told is None else {(place.start, place.end): told[0]}
-        return {} if number in self._known | EVERYWHERE else None
-
-    def _words(self, *values: Fraction) -> tuple[str, ...] | None:
-        if self._whole and any(value.denominator != 1 for value in values):
+            value = self._latest.get(number, number)
+        elif number not in self._moved:
+            return {} if number in self._known | EVERYWHERE else None
+        elif number in self._shared:
             return None
-        words = [word for value in values if (word := written(value)) is not None]
-        return tuple(words) if len(words) == len(values) else None
+        else:
+            value = self._moved[number]
+        told = in_digits((value,), self._whole)
+        return None if told is None else {(place.start, place.end): told[0]}
 
 
 def followed(follower: Follower, steps: Sequence[str]) -> tuple[str, ...] | None:

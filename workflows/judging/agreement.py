@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Literal
 
 from storage.rows.records import Agreement
-from workflows.judging.ballots import Unread
+from workflows.judging.ballots import Unread, judge_labels
 from workflows.judging.sources import SOURCES, Evidence, Reading
 from workflows.labels.rule import first_error
 from workflows.settings import ConsensusSettings, JudgeSettings
@@ -90,8 +90,7 @@ def agree(
     """
     scope = "steps"
     if judged is None or isinstance(judged, int):
-        at, scope = len(labels) if judged is None else judged, "index"
-        judged = [step < at for step in range(len(labels))]
+        judged, scope = judge_labels(judged, len(labels)), "index"
     first, other = Reading(tuple(labels)), Reading(tuple(judged), scope=scope)
     return Agreed(disagreement(first, other, rule))
 
@@ -100,7 +99,7 @@ def exported_labels(labels: Sequence[bool], settings: ConsensusSettings) -> list
     """The labels to export: monotone under `first_error`, and cut as `settings.cut` says."""
     start = first_error(labels)
     if settings.rule == "first_error" and settings.monotone_labels:
-        labels = [start is None or step < start for step in range(len(labels))]
+        labels = judge_labels(start, len(labels))
     if start is not None and settings.cut != "none":
         end = start + 1
         if settings.cut == "recovery":

@@ -52,6 +52,11 @@ def judge_labels(index: int | None, steps: int) -> list[bool]:
     return [index is None or step < index for step in range(steps)]
 
 
+def counted_turn(settings: JudgeSettings) -> str:
+    """The round whose texts count: under `meta_critique` the revisions."""
+    return "merge" if settings.aggregator == "meta_critique" else "verify"
+
+
 def read(row: Judgement, settings: JudgeSettings, steps: int) -> tuple[bool, ...] | None:
     """The labels of a verification; None if it is unreadable, or its reasons are not real."""
     if row.finish_reason != "stop" or row.only_thought or row.real is False:
@@ -69,7 +74,7 @@ def verdicts(
     rows: Sequence[Judgement], settings: JudgeSettings, steps: int
 ) -> list[Verdict] | Unread:
     """The verdict on a path; with `aggregator: any`, that of every readable verification."""
-    turn = "merge" if settings.aggregator == "meta_critique" else "verify"
+    turn = counted_turn(settings)
     counted = [(at, read(row, settings, steps)) for at, row in enumerate(rows) if row.round == turn]
     readable = [(at, labels) for at, labels in counted if labels is not None]
     if not readable:

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from storage.rows.records import Judgement, Metaverified, ReasonScore
 from workflows.answers import read_answer
-from workflows.judging.ballots import read
+from workflows.judging.ballots import counted_turn, read
 from workflows.settings import JudgeSettings
 
 SCORES = {"0": 0.0, "0.5": 0.5, "1": 1.0}
@@ -28,8 +28,7 @@ def read_score(text: str, finish_reason: str) -> float | None:
 
 def reports_error(row: Judgement, settings: JudgeSettings) -> bool:
     """Whether a verification that counts calls a step wrong."""
-    turn = "merge" if settings.aggregator == "meta_critique" else "verify"
-    labels = read(row, settings, len(row.verdicts)) if row.round == turn else None
+    labels = read(row, settings, len(row.verdicts)) if row.round == counted_turn(settings) else None
     return labels is not None and not all(labels)
 
 
@@ -40,14 +39,15 @@ def scored(
     found: dict[Hashable, list[float]] = defaultdict(list)
     for row in rows:
         for score in row.scores:
-            found[_about(row.path_id, score)].append(score.score or 0.0)
+            found[about(row.path_id, score)].append(score.score or 0.0)
     return [
         replace(row, real=fmean(mine) >= least)
-        if (mine := found.get(_about(row.path_id, row)))
+        if (mine := found.get(about(row.path_id, row)))
         else row
         for row in judgements
     ]
 
 
-def _about(path_id: str, of: Judgement | ReasonScore) -> Hashable:
+def about(path_id: str, of: Judgement | ReasonScore) -> tuple[Hashable, ...]:
+    """Names a judgement among all, by itself or by a score of it."""
     return path_id, of.prompt, of.sees, of.number, of.round, of.steps

@@ -116,11 +116,7 @@ class ConsensusStage(PureStage):
         for row in scored(rows[JUDGEMENTS], rows[REASONS], self._least):
             judgements_of[row.path_id].append(row)
         trees = grounded_chains(rows[GROUNDED])
-        people = {
-            f"{given.problem_id}#{index}": solution.label
-            for given in rows[GIVEN]
-            for index, solution in enumerate(given.solutions)
-        }
+        people = {name: label for given in rows[GIVEN] for name, label in given.labels.items()}
         injected = {row.path_id: row for kind in ALTERED for row in rows[kind]}
 
         def judge(path_id: str) -> list[Agreement]:

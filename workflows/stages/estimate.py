@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -59,7 +59,7 @@ class Completer(KitStage[StageSettings]):
         a prefix leaves no room in the context. Raises InfrastructureError.
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
-        shard = Ledger(self.roll, states, self._spares, self._budget, problems)
+        shard = self.ledger(problems)
         if self._from_policy:
             shard.start_from(first_rounds(rows[PATHS]))
         selected = [path for path in rows[PATHS] if path.selected]
@@ -81,6 +81,10 @@ class Completer(KitStage[StageSettings]):
                 "shared_rollouts": sum(row.n for row in rolled if row.shared),
             },
         )
+
+    def ledger(self, problems: Mapping[str, Problem]) -> Ledger:
+        """A ledger for a shard with these problems, by problem_id."""
+        return Ledger(self.roll, states, self._spares, self._budget, problems)
 
     async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
         """Draw rollouts `start` to `start + n - 1` of a state, and grade their answers."""

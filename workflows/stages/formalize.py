@@ -89,7 +89,7 @@ class FormalVerifier(KitStage[StageSettings]):
             for step, program in enumerate(programs):
                 run, block = await run_block(form, interpreter, step, program, self.kit.limits)
                 executions.append(run)
-                verifications.append(f"```python\n{program}\n```\n{block}".rstrip("\n"))
+                verifications.append((form.code_block(program) + block).rstrip("\n"))
         return Rationale(
             path_id=path.path_id,
             problem_id=path.problem_id,

@@ -80,11 +80,7 @@ class Injector(KitStage[StageSettings]):
         """
         self.settings = self.kit.own
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
-        labels = {
-            f"{given.problem_id}#{index}": solution.label
-            for given in rows[GIVEN]
-            for index, solution in enumerate(given.solutions)
-        }
+        labels = {name: label for given in rows[GIVEN] for name, label in given.labels.items()}
 
         async def one(path: Path) -> list[Injection]:
             self._check(path, labels.get(path.path_id))

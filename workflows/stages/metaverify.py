@@ -19,7 +19,7 @@ from storage.rows.kinds import JUDGEMENTS, PATHS, PROBLEMS, REASONS, ShardRows
 from storage.rows.records import Judgement, Metaverified, Path, Problem, ReasonScore
 from storage.runs.specs import Difference, Spec
 from workflows.formats.judge_prompts import reasons_chat
-from workflows.judging.reasons import read_score, reports_error
+from workflows.judging.reasons import about, read_score, reports_error
 from workflows.settings import StageSettings, sampling_of
 from workflows.settings.metaverifying import MetaverifySettings
 from workflows.stages.kit import TEMPLATE, KitStage, Stage
@@ -62,8 +62,7 @@ class Metaverifier(KitStage[StageSettings]):
 
     async def _scores(self, problem: Problem, path: Path, row: Judgement) -> Sequence[ReasonScore]:
         asked: MetaverifySettings = self.kit.own
-        about = (row.path_id, row.prompt, row.sees, row.number, row.round, row.steps)
-        seed = self.kit.seed_of("\x1f".join(map(str, about)))
+        seed = self.kit.seed_of("\x1f".join(map(str, about(row.path_id, row))))
         chat = reasons_chat(problem.problem, path.steps[: row.steps], row.text, self.kit.texts)
         sampling = replace(sampling_of(asked), n=asked.votes, seed=seed)
         reply = await self.kit.engine.generate(chat, sampling)

@@ -11,9 +11,8 @@ same beginning share its rollouts; the first of them in input order counts their
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.engines.contract import Refusal
 from actors.workers.contract import ShardResult, process_items
@@ -21,9 +20,8 @@ from storage.bounds import STRICT, Positive, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import PATHS, PITS, PROBLEMS, ROLLOUTS, ShardRows
 from storage.rows.records import FirstPit, Path, StateRollouts
-from workflows.estimation.ledger import Rollouts, State
 from workflows.settings import StageSettings
-from workflows.stages.estimate import ROLLOUT_TOKENS, Completer, states
+from workflows.stages.estimate import ROLLOUT_TOKENS, Completer
 from workflows.stages.kit import Kit, KitStage, Stage
 from workflows.stages.label import by_path, state_values, tries_from_the_problem
 
@@ -69,40 +67,24 @@ class PitSampler(KitStage[StageSettings]):
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
         rolled = by_path(rows[ROLLOUTS])
-        made: dict[tuple[str, State], asyncio.Future[Rollouts]] = {}
         paths = {path.path_id: path for path in rows[PATHS]}
+        shard = self._completer.ledger(problems)
 
-        async def one(name: str) -> list[tuple[str, list[int]]]:
-            path = paths[name]
-            around = self._around(path, rolled[name])
-            keys = [(path.problem_id, states(path)[at]) for at in around]
-            for key in keys:
-                if key not in made:
-                    problem, n = problems[path.problem_id], self._asked.rollouts
-                    made[key] = asyncio.ensure_future(self._completer.roll(problem, key[1], 0, n))
-            await asyncio.gather(*(asyncio.shield(made[key]) for key in keys))
-            return [(name, around)]
+        async def one(name: str) -> list[FirstPit]:
+            path, before = paths[name], rolled[name]
+            around = self._around(path, before)
+            wants = [(state, _rounds(before, state)) for state in around]
+            await shard.further(path, wants, self._asked.rollouts)
+            return [FirstPit(name, path.problem_id, around, [])]
 
         going_on = [name for name, mine in rolled.items() if name in paths and estimated(mine)]
         try:
             found, drops = await process_items(going_on, str, one)
         finally:
-            for future in made.values():
-                future.cancel()
-            await asyncio.gather(*made.values(), return_exceptions=True)
-        pits: list[FirstPit] = []
-        paid: set[tuple[str, State]] = set()
-        for name, around in found:
-            path, before = paths[name], rolled[name]
-            keys = [(path.problem_id, states(path)[at]) for at in around]
-            rows_of = [
-                self._completer.row(
-                    path, at, _rounds(before, at), [made[key].result()], key in paid
-                )
-                for at, key in zip(around, keys, strict=True)
-            ]
-            paid.update(keys)
-            pits.append(FirstPit(name, path.problem_id, around, rows_of))
+            await shard.close()
+        entries = shard.entries([paths[pit.path_id] for pit in found])
+        more = by_path([self._completer.row(*entry) for entry in entries])
+        pits = [replace(pit, rollouts=more.get(pit.path_id, [])) for pit in found]
         listed = [row for pit in pits for row in pit.rollouts]
         return ShardResult(
             tuple(pits),

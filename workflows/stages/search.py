@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.engines.contract import Refusal
-from actors.workers.contract import ShardResult, process_items
+from actors.workers.contract import ShardResult
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, TREE, ShardRows
@@ -32,6 +32,7 @@ from workflows.labels.rule import Unlabelled
 from workflows.settings import SearchSettings, StageSettings, sampling_of
 from workflows.stages.estimate import ROLLOUT_TOKENS, check_rollouts, rolled_anew
 from workflows.stages.kit import Kit, KitStage, Stage
+from workflows.stages.trees.growing import grown_trees
 
 Steps = tuple[str, ...]
 """The units of a rollout that a search halves: its steps, or its words with the blanks before."""
@@ -91,17 +92,11 @@ class TreeSearcher(KitStage[StageSettings]):
         Drops all paths of a problem, as `mc_zero_start` if no rollout from the bare problem is
         right, or as `too_long`. Raises InfrastructureError.
         """
-        paths: dict[str, list[Path]] = {}
-        for path in rows[PATHS]:
-            if path.selected:
-                paths.setdefault(path.problem_id, []).append(path)
-        problems = [problem for problem in rows[PROBLEMS] if problem.problem_id in paths]
 
-        async def grow(problem: Problem) -> list[TreeNode]:
-            return self._rows(await self._grown(problem, paths[problem.problem_id]))
+        async def grow(problem: Problem, paths: Sequence[Path]) -> list[TreeNode]:
+            return self._rows(await self._grown(problem, paths))
 
-        grown, lost = await process_items(problems, lambda problem: problem.problem_id, grow)
-        drops = [replace(drop, item=path.path_id) for drop in lost for path in paths[drop.item]]
+        grown, drops = await grown_trees(rows, grow)
         return ShardResult(tuple(grown), tuple(drops), _counts(grown, drops))
 
     async def _grown(self, problem: Problem, paths: Sequence[Path]) -> _Tree:

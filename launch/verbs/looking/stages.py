@@ -14,6 +14,7 @@ from rich.console import Console
 from launch.docstrings import default_of, field_docs
 from launch.shown.tables import Sheet
 from launch.shown.text import json_line, say
+from storage.plain_text import cell
 from workflows.stages import OF_RUNS, all_stages
 from workflows.stages.kit import Stage
 
@@ -134,7 +135,7 @@ def page() -> str:
     stages = listed(OF_RUNS.values())
     head = "| stage | role | reads | what it does |\n|---|---|---|---|\n"
     rows = (
-        f"| [`{stage.stage}`](#{stage.stage}) | {stage.role} | {_cell(reads_said(stage))} | "
+        f"| [`{stage.stage}`](#{stage.stage}) | {stage.role} | {cell(reads_said(stage))} | "
         f"{stage.says} |\n"
         for stage in stages
     )
@@ -150,10 +151,6 @@ def _section(stage: Listed) -> str:
     if stage.also:
         text += f"\nMade by the settings of {', '.join(f'`{name}`' for name in stage.also)} too.\n"
     return text
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import asyncio
 import os
 import re
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from launch.config import load
 from launch.shown.text import say
 from launch.verbs.runs.sending import sent
 from storage.errors import ConfigurationError, InfrastructureError, first_line
-from storage.plain_text import printable
 from storage.secrecy import hidden, shown_url
 from workflows.builds.configuration import BuildConfig
 from workflows.inputs.places import is_url
@@ -168,8 +166,7 @@ async def _follow(client: Any, identity: str) -> int:
                 shown += len(fresh)
                 if fresh:
                     failures = 0
-                sys.stdout.write(printable(_COLOUR.sub("", fresh)))
-                sys.stdout.flush()
+                say(_COLOUR.sub("", fresh), nl=False)
             info = await asyncio.to_thread(client.get_job_info, identity)
             if info.status.is_terminal():
                 return exit_code(str(info.status), info.driver_exit_code)

@@ -73,6 +73,14 @@ class GivenSolutions:
     problem_id: str
     solutions: list[Response]
 
+    @property
+    def labels(self) -> dict[str, int | None]:
+        """path_id -> what people say of the solution: `Response.label`."""
+        return {
+            f"{self.problem_id}#{index}": solution.label
+            for index, solution in enumerate(self.solutions)
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:

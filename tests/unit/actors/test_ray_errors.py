@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError, RayTaskError
 
-from actors.ray_errors import classified
+from actors.ray_errors import classified, origin
 from actors.sandbox.contract import SandboxSettings
 from actors.workers import ray_workers
 from actors.workers.placement import Placement
@@ -28,6 +28,14 @@ def test_an_error_of_the_work_comes_out_as_it_was_raised() -> None:
     with pytest.raises(ItemError) as caught, classified("worker"):
         raise _crossed(cause)
     assert type(caught.value) is ItemError
+
+
+def test_an_error_is_traced_to_the_work_that_raised_it() -> None:
+    cause, own = ValueError("port 80"), GetTimeoutError("late")
+    crossed = _crossed(cause)
+    assert isinstance(crossed, Exception)
+    assert origin(crossed) is cause
+    assert origin(own) is own
 
 
 def test_a_dead_actor_and_rays_own_trouble_are_the_infrastructures() -> None:

@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(run, "check_gpu_cores", lambda cores: said.append("cores of GPU nodes"))
     monkeypatch.setattr(ray_tokens, "make_tokens", lambda *given: said.append("tokens"))
     monkeypatch.setattr(run, "_train", lambda *given: said.append("workers"))
-    monkeypatch.setattr(ray_job, "_cores", lambda: 2)
+    monkeypatch.setattr(ray_job, "cores", lambda: 2)
     return said
 
 

@@ -23,7 +23,7 @@ from pydantic import Field
 from actors.engines.contract import Refusal
 from actors.engines.reading import Reader
 from actors.sandbox.contract import Rejected
-from actors.workers.contract import ShardResult, process_items
+from actors.workers.contract import ShardResult
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.bounds import STRICT, Positive, Share, Temperature
 from storage.rows.kinds import GROUNDED, PATHS, PROBLEMS, ShardRows
@@ -46,6 +46,7 @@ from workflows.stages.trees.grounded import (
     name_of,
     row_of,
 )
+from workflows.stages.trees.growing import grown_trees
 from workflows.stages.writing.tool import ToolUser
 
 TOOL_USER = "rationale"
@@ -110,18 +111,12 @@ class Grounder(KitStage[StageSettings]):
         Drops all paths of a problem for a refusal of an engine or of the sandbox. Raises
         InfrastructureError.
         """
-        paths: dict[str, list[Path]] = {}
-        for path in rows[PATHS]:
-            if path.selected:
-                paths.setdefault(path.problem_id, []).append(path)
-        problems = [problem for problem in rows[PROBLEMS] if problem.problem_id in paths]
 
-        async def grow(problem: Problem) -> list[GroundedNode]:
-            tree = await self._grown(problem, paths[problem.problem_id])
+        async def grow(problem: Problem, paths: Sequence[Path]) -> list[GroundedNode]:
+            tree = await self._grown(problem, paths)
             return [row_of(tree, node) for node in tree.nodes]
 
-        grown, lost = await process_items(problems, lambda problem: problem.problem_id, grow)
-        drops = [replace(drop, item=path.path_id) for drop in lost for path in paths[drop.item]]
+        grown, drops = await grown_trees(rows, grow)
         return ShardResult(
             tuple(grown),
             tuple(drops),
@@ -209,7 +204,7 @@ class Grounder(KitStage[StageSettings]):
                 right = await self._graded(tree, written.answer)
                 found = Written(written.step, written.text, right, done.tokens)
                 fresh.setdefault(written.step, found)
-        made = [(await self._checked(tree, node, [each]))[0] for each in fresh.values()]
+        made = await self._checked(tree, node, [*fresh.values()], side_by_side=True)
         for child in made:
             child.simulated = False
         children.extend(made)
@@ -233,27 +228,29 @@ class Grounder(KitStage[StageSettings]):
         tree.back_up(node, made, right, self._asked.discount)
 
     async def _checked(
-        self, tree: Tree, above: Node | None, written: Sequence[Written]
+        self, tree: Tree, above: Node | None, written: Sequence[Written], side_by_side: bool = False
     ) -> list[Node]:
-        """Make nodes of the steps of a line, once the tool has checked each."""
+        """Make nodes of the steps of a line, or of next steps, once the tool has checked each."""
         before = above.steps if above else ()
-        whole = (*before, *(each.step for each in written))
+        texts = [each.step for each in written]
+        behind = [before if side_by_side else (*before, *texts[:at]) for at in range(len(texts))]
         start = len(tree.nodes)
         checks = await asyncio.gather(
             *(
                 self._tool.check(
-                    tree.problem.problem, whole[: len(before) + at], each.step,
-                    f"{name_of(tree, whole[: len(before) + at + 1])}\x1f{start + at}",
+                    tree.problem.problem, steps, text,
+                    f"{name_of(tree, (*steps, text))}\x1f{start + at}",
                 )
-                for at, each in enumerate(written)
+                for at, (steps, text) in enumerate(zip(behind, texts, strict=True))
             )
         )  # fmt: skip
         made: list[Node] = []
-        for at, (each, checked) in enumerate(zip(written, checks, strict=True)):
+        for each, steps, checked in zip(written, behind, checks, strict=True):
             made.append(
                 Node(
-                    f"{tree.problem.problem_id}#g{start + at}", made[-1] if made else above,
-                    whole[: len(before) + at + 1], each.text, checked, tree.round,
+                    f"{tree.problem.problem_id}#g{start + len(made)}",
+                    made[-1] if made and not side_by_side else above,
+                    (*steps, each.step), each.text, checked, tree.round,
                     each.tokens + checked.tokens, True, each.correct,
                 )
             )  # fmt: skip

@@ -84,7 +84,7 @@ class ToolUser:
         if query:
             run, block = await retried_item(partial(self._run, query, item))
             runs, answer = (run,), run.output
-            shown = f"```python\n{query}\n```\n{block}".rstrip("\n")
+            shown = (self._form.code_block(query) + block).rstrip("\n")
         chat = verdict_chat(problem, before, step, answer, self._texts)
         verdict, reason, tries = None, "", 0
         while verdict is None and tries < self._tries:
