@@ -1,7 +1,7 @@
 r"""How does a served verifier bear a thousand clients at once, and what dies under them?
 
     python -m benchmarks.serving MODEL [--at-once 1000] [--replicas 2] [--set KEY=VALUE]
-        [--rounds quiet,replica,clients]
+        [--rounds replica,clients]
     python -m benchmarks.serving tests.scripted_verifier:verifier \
         --set models.verifier.kind=scripted
 
@@ -47,6 +47,7 @@ from tests.support.engine_proxy import EngineProxy, engine_proxy
 from tests.support.served_process import TOKEN, Served, served
 from tests.support.serving_load import GONE, Became, ask_at_once, asked_while, metrics
 
+ROUNDS = ("replica", "boxes", "engine", "clients", "stop")
 HABITS = solutions.Habits(slip=0.15)
 SCRIPT = "tests.scripted_verifier:verifier"
 
@@ -147,11 +148,13 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--at-once", type=int, default=1000)
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--rounds", default="replica,boxes,engine,clients,stop")
+    parser.add_argument("--rounds", default=",".join(ROUNDS))
     parser.add_argument("--tolerance", type=float, default=0.0)
     parser.add_argument("--set", action="append", default=[], help="as stepmill serve takes it")
     asked = parser.parse_args()
     asked.rounds = frozenset(asked.rounds.split(","))
+    if unknown := asked.rounds.difference(ROUNDS):
+        parser.error(f"--rounds: there is no {min(unknown)!r}: any of {', '.join(ROUNDS)}")
     if Path(asked.model).is_dir():
         asked.model = str(Path(asked.model).resolve())
     with tempfile.TemporaryDirectory() as folder, engine_proxy() as proxy:

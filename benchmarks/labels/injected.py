@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +31,7 @@ from rich.table import Table
 
 from benchmarks import loop
 from benchmarks.loop import ROOT, Command
-from benchmarks.verifier_kinds import Part, Variant, scored, trained
+from benchmarks.verifier_kinds import Part, Variant, make, make_in_a_process
 from benchmarks.verifier_measures import by_response, padded, spread
 from demo import check, world
 from storage.objects.opening import open_store
@@ -47,6 +45,7 @@ from workflows.evaluation.measures import processbench_measures
 from workflows.inputs.responses import read_responses
 from workflows.runs.reading import store_url
 from workflows.settings.injecting import KINDS
+from workflows.stages import STAGE_NAMES
 from workflows.votes.rewards import THRESHOLD
 
 PER_PROBLEM = 8
@@ -77,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arms = arms_of(chosen.kind)
     if chosen.part:
         arm = next(arm for arm in arms if arm.name == chosen.part[0])
-        _make(Part(arm, int(chosen.part[1]), work, store, chosen.epochs))
+        responses = [row for rows in cases(work).values() for row in rows]
+        make(Part(arm, int(chosen.part[1]), work, store, chosen.epochs), responses)
         return 0
     parts = [
         Part(arm, seed, work, store, chosen.epochs)
@@ -88,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare(work, store, chosen.problems.resolve(), chosen.kind, chosen.reduced, console)
         for part in parts:
             if not part.rows.exists():
-                _in_a_process(part, sys.argv[1:] if arguments is None else arguments, console)
+                given = sys.argv[1:] if arguments is None else arguments
+                make_in_a_process("benchmarks.injected", part, given, console)
     show([part for part in parts if part.rows.exists()], arms, work, console)
     return 0
 
@@ -143,8 +144,6 @@ def built(
     solutions: Path | None = None,
 ) -> None:
     """Build a shipped configuration, all of its problems, without what the kind doesn't need."""
-    from workflows.stages import STAGE_NAMES
-
     made = yaml.safe_load(source.read_text())
     made |= {"run": run, "problems": str(problems), "limit": None}
     stages = made["stages"]
@@ -187,29 +186,6 @@ def cases(work: Path) -> dict[str, list[Response]]:
     bench = work / "benchmark"
     found = {POLICYS: list(read_responses(bench / "processbench"))}
     return found | {kind: list(read_responses(bench / "kinds" / f"{kind}.jsonl")) for kind in KINDS}
-
-
-def _make(part: Part) -> None:
-    """Train and score one part."""
-    started = time.monotonic()
-    model = trained(part)
-    seconds = time.monotonic() - started
-    started = time.monotonic()
-    responses = [row for rows in cases(part.work).values() for row in rows]
-    scored(part, model, responses, 1)
-    times = {"training_s": seconds, "scoring_s": time.monotonic() - started}
-    (part.folder / "times.json").write_text(json.dumps(times))
-
-
-def _in_a_process(part: Part, arguments: Sequence[str], console: Console) -> None:
-    """Make one part by itself. Raises SystemExit."""
-    part.folder.mkdir(parents=True, exist_ok=True)
-    console.rule(f"{part.variant.title}, seed {part.seed}")
-    command = [sys.executable, "-m", "benchmarks.injected", *arguments,
-               "--part", part.variant.name, str(part.seed)]  # fmt: skip
-    if code := subprocess.run(command, check=False).returncode:
-        console.print(f"{part.name}: exit code {code}; the same call continues it")
-        raise SystemExit(code)
 
 
 def f1_by_kind(part: Part) -> dict[str, float]:

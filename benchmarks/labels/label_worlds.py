@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -112,6 +112,21 @@ class Solutions:
             self.node[chosen],
         )
 
+    def shared(self) -> Iterator[tuple[int, Integers, Integers]]:
+        """State, the first solution that goes through each node, and the node of each solution."""
+        for t in range(self.node.shape[1]):
+            _, first, owner = np.unique(self.node[:, t], return_index=True, return_inverse=True)
+            yield t, first, owner
+
+    def most(self, n: Integers) -> Integers:
+        """(B, S) the most rollouts that any solution asks of a state which it shares."""
+        most = np.zeros_like(n)
+        for t, first, owner in self.shared():
+            of_node = np.zeros(len(first), dtype=n.dtype)
+            np.maximum.at(of_node, owner, n[:, t])
+            most[:, t] = of_node[owner]
+        return most
+
 
 def moved(world: World, q: Floats, rng: np.random.Generator) -> Floats:
     """Success probabilities one step later."""
@@ -165,8 +180,7 @@ def outcomes(found: Solutions, rng: np.random.Generator) -> Outcomes:
     Solutions that share a state share its rollouts.
     """
     hit = rng.random((*found.q.shape, SETTINGS.k_hard)) < found.q[:, :, None]
-    for t in range(hit.shape[1]):
-        _, first, owner = np.unique(found.node[:, t], return_index=True, return_inverse=True)
+    for t, first, owner in found.shared():
         hit[:, t] = hit[first[owner], t]
     return Outcomes.of(hit, found.steps, found.correct)
 
@@ -196,13 +210,8 @@ def _ratio_labels(mc: Floats, found: Solutions) -> Flags:
 
 def spent(found: Solutions, n: Integers) -> float:
     """Rollouts per solution; those of a state that several share count once."""
-    total = 0
-    for t in range(n.shape[1]):
-        nodes, owner = np.unique(found.node[:, t], return_inverse=True)
-        most = np.zeros(len(nodes), dtype=np.int64)
-        np.maximum.at(most, owner, n[:, t] * found.within[:, t])
-        total += int(most.sum())
-    return total / len(n)
+    most = found.most(n * found.within)
+    return sum(int(most[first, t].sum()) for t, first, _ in found.shared()) / len(n)
 
 
 def exact_counts(made: Outcomes, k: Integers) -> Integers:
@@ -302,13 +311,8 @@ def true_chain(world: World, rng: np.random.Generator) -> Chain:
 
 def in_trees(chain: Chain, found: Solutions, rolled: Outcomes, n: Integers) -> Beliefs:
     """Beliefs that read the tree of each problem; shared states have the most rollouts asked."""
-    most = n.copy()
-    for t in range(n.shape[1]):
-        nodes, owner = np.unique(found.node[:, t], return_inverse=True)
-        of_node = np.zeros(len(nodes), dtype=np.int64)
-        np.maximum.at(of_node, owner, n[:, t])
-        most[:, t] = of_node[owner]
-    return believe_by_rule(chain, replace(rolled.observed(most), node=found.node))
+    seen = rolled.observed(found.most(n))
+    return believe_by_rule(chain, replace(seen, node=found.node))
 
 
 BUDGETS: Sequence[tuple[str, EstimateSettings]] = (

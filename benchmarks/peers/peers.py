@@ -37,6 +37,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 RUNNERS = Path(__file__).parent / "runners"
 CACHE = Path(".stepmill/peers")
 MARK = "STEPMILL_PEER"
@@ -159,7 +161,7 @@ class Bench:
     def __init__(self, folder: Path, limit_s: float) -> None:
         self._folder = folder
         self._limit_s = limit_s
-        self._port = _free_port()
+        self._port = free_port()
         self._server = subprocess.Popen(
             [sys.executable, str(RUNNERS / "server.py"), str(self._port)],
             stdout=subprocess.DEVNULL,
@@ -249,15 +251,6 @@ class Bench:
         with urllib.request.urlopen(request, timeout=60) as reply:
             answer: dict[str, int] = json.load(reply)
         return answer
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def _last(out: Path) -> str:

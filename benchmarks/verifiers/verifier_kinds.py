@@ -8,14 +8,19 @@ same loop without Ray around it, and scoring the same scorer without a run aroun
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from rich.console import Console
 
 from actors.engines.admission import together
 from actors.machines.machine import look
@@ -144,6 +149,31 @@ def scored(part: Part, model: Path, responses: Sequence[Response], histories: in
     aside = part.rows.with_suffix(".part")
     pq.write_table(table, aside)
     os.replace(aside, part.rows)
+
+
+def make(part: Part, responses: Sequence[Response]) -> None:
+    """Train one part, let it judge all responses, and write how long each took."""
+    started = time.monotonic()
+    model = trained(part)
+    seconds = time.monotonic() - started
+    started = time.monotonic()
+    scored(part, model, responses, 1)
+    times = {"training_s": seconds, "scoring_s": time.monotonic() - started}
+    (part.folder / "times.json").write_text(json.dumps(times))
+
+
+def make_in_a_process(module: str, part: Part, arguments: Sequence[str], console: Console) -> None:
+    """Make one part by itself: what it holds is given back with it. Raises SystemExit.
+
+    `module`: the benchmark, which makes the part that `--part` names.
+    """
+    part.folder.mkdir(parents=True, exist_ok=True)
+    console.rule(f"{part.variant.title}, seed {part.seed}")
+    command = [sys.executable, "-m", module, *arguments,
+               "--part", part.variant.name, str(part.seed)]  # fmt: skip
+    if code := subprocess.run(command, check=False).returncode:
+        console.print(f"{part.name}: exit code {code}; the same call continues it")
+        raise SystemExit(code)
 
 
 async def _verified(

@@ -15,10 +15,7 @@ Invariant: every figure comes from stored rewards; a claim that is not shown is 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -30,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import loop
-from benchmarks.verifier_kinds import VARIANTS, Part, Variant, scored, trained
+from benchmarks.verifier_kinds import VARIANTS, Part, Variant, make, make_in_a_process
 from benchmarks.verifier_measures import Worth, spread, worth
 from storage.rows import schemas
 from storage.rows.records import Response, Verification
@@ -66,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.part:
         name, seed = chosen.part
         variant = next(one for one in VARIANTS if one.name == name)
-        _make(Part(variant, int(seed), work, store, chosen.epochs), chosen.reduced)
+        bench, choice = solutions(work, chosen.reduced)
+        make(Part(variant, int(seed), work, store, chosen.epochs), [*bench, *choice])
         return 0
     parts = [
         Part(variant, seed, work, store, chosen.epochs) for seed in seeds for variant in variants
@@ -78,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 loop.run(command, console)
         for part in parts:
             if not part.rows.exists():
-                _in_a_process(part, sys.argv[1:] if arguments is None else arguments, console)
+                given = sys.argv[1:] if arguments is None else arguments
+                make_in_a_process("benchmarks.verifiers", part, given, console)
     bench, choice = solutions(work, chosen.reduced)
     found = [
         worth(part.variant.name, part.seed, bench, choice, _rows(part), N)
@@ -98,30 +97,6 @@ def solutions(work: Path, reduced: bool) -> tuple[list[Response], list[Response]
     problems = list(dict.fromkeys(row.problem_id for row in choice))
     kept = set(problems[: len(problems) // 4] if reduced else problems)
     return bench, [row for row in choice if row.problem_id in kept]
-
-
-def _make(part: Part, reduced: bool) -> None:
-    """Train and score one part."""
-    started = time.monotonic()
-    model = trained(part)
-    seconds = time.monotonic() - started
-    bench, choice = solutions(part.work, reduced)
-    started = time.monotonic()
-    scored(part, model, [*bench, *choice], 1)
-    times = {"training_s": seconds, "scoring_s": time.monotonic() - started}
-    (part.folder / "times.json").write_text(json.dumps(times))
-
-
-def _in_a_process(part: Part, arguments: Sequence[str], console: Console) -> None:
-    """Make one part by itself: what it holds is given back with it. Raises SystemExit."""
-    part.folder.mkdir(parents=True, exist_ok=True)
-    console.rule(f"{part.variant.title}, seed {part.seed}")
-    command = [sys.executable, "-m", "benchmarks.verifiers", *arguments,
-               "--part", part.variant.name, str(part.seed)]  # fmt: skip
-    ended = subprocess.run(command, check=False)
-    if ended.returncode:
-        console.print(f"{part.name}: exit code {ended.returncode}; the same call continues it")
-        raise SystemExit(ended.returncode)
 
 
 def _rows(part: Part) -> list[Verification]:

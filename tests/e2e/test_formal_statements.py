@@ -6,9 +6,7 @@ finds the latter two is the translation back.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +16,10 @@ import yaml
 from actors.engines.contract import EngineSettings
 from actors.engines.scripted import ScriptedEngine
 from actors.sandbox import Limits, SandboxSettings, open_sandbox
-from actors.workers.contract import Processor
 from demo.formal import programs
 from launch.config import load
 from storage.audit import audit
 from storage.errors import ConfigurationError, ItemError
-from storage.objects.opening import open_store
 from storage.rows.kinds import (
     AGREEMENTS,
     EXAMPLES,
@@ -32,25 +28,17 @@ from storage.rows.kinds import (
     PATHS,
     PROBLEMS,
     TRANSLATIONS,
-    Record,
-    Rows,
     ShardRows,
 )
 from storage.rows.records import Path as SampledPath
 from storage.rows.records import Problem, standing
 from tests.support.ages import AgesWorld, first_error, puzzles, written
 from tests.support.golden import check_reasons
+from tests.support.judge_strategies import Built
 from tests.support.kits import kit_of
 from tests.support.label_rows import path
-from tests.support.local_cluster import LocalCluster
-from tests.support.scripted_build import rows
-from tests.support.scripted_world import InProcessSandbox
 from workflows.formats.statements import SAY_RULES, SAY_TASK, read_statements, read_words
 from workflows.judging.tools import tool_verdicts
-from workflows.runs.driving import continue_run
-from workflows.runs.run import finish
-from workflows.runs.starting import start_run
-from workflows.runs.workers import StageMaker
 from workflows.stages.formalize import FORMALIZE, FormalizeSettings, FormalVerifier
 from workflows.stages.own_settings import settings_class
 from workflows.stages.translate import TRANSLATE, Translator
@@ -60,7 +48,7 @@ PUZZLES = puzzles(6)
 ROAD = ("sample", "translate", "formalize", "consensus", "export")
 
 
-class Build:
+class Build(Built):
     """The shipped road over scripted models."""
 
     def __init__(self, folder: Path, fault: str = "") -> None:
@@ -74,29 +62,12 @@ class Build:
         (folder / "build.yaml").write_text(
             yaml.safe_dump(said | {"problems": "problems.jsonl", "shard_size": 3})
         )
-        self.config = load(folder / "build.yaml", store=f"file:{folder}/store")
         self.world = AgesWorld(PUZZLES, fault)
-        self.run = start_run(self.config, open_store(self.config.store), None)
-        cluster = LocalCluster(self.run, self._stages)
-        asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
-        finish(self.run)
-
-    def _stages(self, role: str) -> Mapping[str, Processor]:
-        maker = StageMaker(self.config, self.run.name)
-        if role == "cpu":
-            return maker.pure(InProcessSandbox())
-        script = {"policy": self.world.policy, "rationale": self.world.translator}[role]
-        engine = ScriptedEngine(script, EngineSettings(kind="scripted", model=role))
-        return maker.around(role, engine, InProcessSandbox())
-
-    def rows(self, kind: Rows[Record]) -> list[Record]:
-        """All rows of a stage."""
-        return rows(self.run, kind)
-
-    @property
-    def paths(self) -> dict[str, SampledPath]:
-        """Selected paths by id."""
-        return {row.path_id: row for row in self.rows(PATHS) if row.selected}
+        scripts = {"policy": self.world.policy, "rationale": self.world.translator}
+        super().__init__(
+            load(folder / "build.yaml", store=f"file:{folder}/store"),
+            lambda role: ScriptedEngine(scripts[role], EngineSettings(kind="scripted", model=role)),
+        )
 
 
 def test_the_demos_grammar_reads_none_of_these_problems() -> None:

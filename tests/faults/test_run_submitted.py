@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import threading
 import zipfile
@@ -23,6 +22,7 @@ from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.objects.opening import open_store
 from storage.runs.run import Run
+from tests.support.ports import free_port
 from tests.support.submitted import BIN, project
 
 
@@ -120,7 +120,7 @@ def ray_head() -> Iterator[tuple[str, dict[str, str]]]:
             "PATH": f"{BIN}:{os.environ['PATH']}",
         }
         environment.pop("RAY_ADDRESS", None)
-        ports = [_free_port() for _ in range(3)]
+        ports = [free_port() for _ in range(3)]
         command = [
             BIN / "ray", "start", "--head", "--block", "--temp-dir", folder, "--num-cpus", "2",
             "--port", str(ports[0]), "--dashboard-port", str(ports[1]),
@@ -149,12 +149,6 @@ def _up(command: list[object], environment: dict[str, str]) -> subprocess.Popen[
         with contextlib.suppress(ProcessLookupError):
             os.killpg(head.pid, signal.SIGKILL)
     raise AssertionError("no Ray head comes up here")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.mark.slow

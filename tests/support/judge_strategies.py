@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from actors.engines.contract import Engine
 from actors.workers.contract import Processor
 from demo import world
 from demo.problem import Problem as WorldProblem
@@ -56,25 +57,14 @@ Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 """A problem as it is read from the file -> as it shall be read."""
 
 
-class Build:
-    """A configuration's run over scripted models."""
+class Built:
+    """A configuration's run over the engines that a function opens for roles."""
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        *,
-        rewrite: Rewrite = lambda row: row,
-        stages: Mapping[str, Any] | None = None,
-        world: type[ScriptedWorld] = ScriptedWorld,
-    ) -> None:
-        """`stages`: settings in the place of the file's."""
-        self.problems: list[WorldProblem] = LOGIC if name == "fover" else MIXED
-        self.config = configured(name, folder, self.problems, rewrite, stages or {})
-        self.world = world(self.problems)
-        self.run = start_run(self.config, open_store(self.config.store), None)
+    def __init__(self, config: BuildConfig, engine: Callable[[str], Engine]) -> None:
+        self.config, self._engine = config, engine
+        self.run = start_run(config, open_store(config.store), None)
         cluster = LocalCluster(self.run, self._stages)
-        asyncio.run(continue_run(self.run, self.config, cluster, 2, lambda event: None))
+        asyncio.run(continue_run(self.run, config, cluster, 2, lambda event: None))
         finish(self.run)
 
     def _stages(self, role: str) -> Mapping[str, Processor]:
@@ -82,8 +72,8 @@ class Build:
         if role == "cpu":
             return maker.pure(InProcessSandbox())
         others = opened_by(self.config.road, role)[1:]
-        beside = {other: self.world.engine(other) for other in others}
-        return maker.around(role, self.world.engine(role), InProcessSandbox(), beside)
+        beside = {other: self._engine(other) for other in others}
+        return maker.around(role, self._engine(role), InProcessSandbox(), beside)
 
     def rows(self, kind: Rows[Record]) -> list[Record]:
         """All rows of a stage."""
@@ -96,6 +86,25 @@ class Build:
         if GROUNDED.stage in self.run.spec.stages and GROUNDED.unfold:
             rows_of = GROUNDED.unfold(rows_of.but({GROUNDED: self.rows(GROUNDED)}))
         return {p.path_id: p for p in rows_of[PATHS] if p.selected}
+
+
+class Build(Built):
+    """A shipped strategy's run over the models of a scripted world."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        rewrite: Rewrite = lambda row: row,
+        stages: Mapping[str, Any] | None = None,
+        world: type[ScriptedWorld] = ScriptedWorld,
+    ) -> None:
+        """`stages`: settings in the place of the file's."""
+        self.problems: list[WorldProblem] = LOGIC if name == "fover" else MIXED
+        self.world = world(self.problems)
+        config = configured(name, folder, self.problems, rewrite, stages or {})
+        super().__init__(config, self.world.engine)
 
     @property
     def kept(self) -> list[Agreement]:

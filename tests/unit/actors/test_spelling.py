@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from tokenizers import Tokenizer, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from actors.engines.token_ids import Spelling
 from tests.support.built_tokenizers import deepseek, llama, qwen
@@ -119,6 +121,17 @@ def test_a_rationale_is_tokenized_once_not_once_a_round(
     for text in asked:
         spelling.ids(text)
     assert tokenized[0] < 1.5 * len(asked[-1]) < sum(map(len, asked)) / 5
+
+
+def test_paragraphs_of_a_tokenizer_that_treats_a_beginning_otherwise_stay_together() -> None:
+    """It puts a blank before each text; no text is compared, so that the look alone decides."""
+    inner = Tokenizer.from_str(qwen().backend_tokenizer.to_str())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>")
+    spelling = Spelling(tokenizer)
+    spelling._to_compare = 0
+    text = rounds(3)[-1]
+    assert spelling.ids(text) == tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def test_a_tokenizer_whose_parts_differ_gets_every_text_whole() -> None:

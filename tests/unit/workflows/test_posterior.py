@@ -136,8 +136,10 @@ def test_a_state_in_common_has_the_counts_of_the_path_with_most_rollouts_and_end
     few, many = {0: StateCount(8, 8), 1: StateCount(2, 0)}, {0: StateCount(8, 8)}
     many |= {1: StateCount(32, 0), 2: StateCount(4, 4)}
     names = [["r", "x", "a"], ["r", "x", "b"]]
-    observed = Observed.of([(3, True, few), (3, False, many)], names)
-    assert (observed.n[:, 1] == 32).all()
+    paths = [(3, True, few), (3, False, many)]
+    for order in (paths[::-1], paths):
+        observed = Observed.of(order, names)
+        assert (observed.n[:, 1] == 32).all() and (observed.c[:, 1] == 0).all()
     sure = some_chain()
     sure.start[:] = np.eye(G)[-1]
     sure.move[1:] = 0
