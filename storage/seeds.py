@@ -6,6 +6,7 @@ Invariant: a repeated shard requests the same samples, on any worker and in any 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 
 def request_seed(run_seed: int, stage: str, item: str, index: int) -> int:
@@ -16,3 +17,8 @@ def request_seed(run_seed: int, stage: str, item: str, index: int) -> int:
     """
     digest = hashlib.sha256(f"{run_seed}\x1f{stage}\x1f{item}".encode()).digest()
     return (int.from_bytes(digest[:4], "big") + index) % (1 << 31)
+
+
+def prefix_name(steps: Iterable[str]) -> str:
+    """A name of the first steps of a solution, for the `item` of a request that continues them."""
+    return hashlib.sha256("\x1f".join(steps).encode()).hexdigest()

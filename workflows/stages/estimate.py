@@ -11,7 +11,6 @@ rollout that was cut or has no box is wrong. All rollouts become rows, also thos
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
 from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
 from storage.runs.specs import Difference, Spec
-from storage.seeds import request_seed
+from storage.seeds import prefix_name, request_seed
 from workflows.answers import read_answer
 from workflows.estimation.budgets import budget_of, check_budget
 from workflows.estimation.ledger import Ledger, Rollouts, State, first_rounds
@@ -88,8 +87,8 @@ class Completer(KitStage[StageSettings]):
 
     async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
         """Draw rollouts `start` to `start + n - 1` of a state, and grade their answers."""
-        name = hashlib.sha256("\x1f".join(state.steps).encode()).hexdigest()
-        seed = request_seed(self.kit.seed, self._stage, f"{problem.problem_id}\x1f{name}", start)
+        item = f"{problem.problem_id}\x1f{prefix_name(state.steps)}"
+        seed = request_seed(self.kit.seed, self._stage, item, start)
         reply = await self.kit.engine.generate(
             self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
         )

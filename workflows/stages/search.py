@@ -12,7 +12,6 @@ prefix, and is made once. Its parent is the longest other prefix of it in the tr
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from storage.errors import ItemError
 from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, TREE, ShardRows
 from storage.rows.records import Drop, Path, Problem
 from storage.rows.tree_records import TreeNode
+from storage.seeds import prefix_name
 from workflows.answers import read_answer
 from workflows.estimation.omega import Candidate, choose, middle
 from workflows.formats import steps
@@ -163,8 +163,7 @@ class TreeSearcher(KitStage[StageSettings]):
         if prefix in tree.nodes:
             return tree.nodes[prefix]
         problem, n = tree.problem, self._asked.rollouts
-        state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
-        seed = self.kit.seed_of(f"{problem.problem_id}\x1f{state}")
+        seed = self.kit.seed_of(f"{problem.problem_id}\x1f{prefix_name(prefix)}")
         chat = self._chat(problem, opening)
         reply = await self.kit.engine.generate(chat, replace(self._sampling, n=n, seed=seed))
         texts = [done.after(chat.prefill) for done in reply.completions]

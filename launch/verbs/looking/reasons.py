@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
+from itertools import chain
 
 from actors.engines.contract import Refusal
 from launch.docstrings import member_docs
@@ -44,7 +45,7 @@ def page() -> str:
 @cache
 def meanings() -> dict[str, str]:
     """Reason -> its meaning, for the drops of all stages and the flaws of samples."""
-    of_all = (*Broken, *(reason for given in REASONS.values() for reason in given), *Flaw)
+    of_all: Iterable[StrEnum] = chain(Broken, *REASONS.values(), Flaw)
     return {str(reason): member_docs(type(reason))[reason.value] for reason in of_all}
 
 

@@ -9,7 +9,6 @@ Whoever waits for another's judgement holds no code session.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -22,6 +21,7 @@ from actors.sandbox.session import retried_item
 from actors.workers.yields import Text, note_reply
 from storage.errors import ItemError
 from storage.rows.records import Problem
+from storage.seeds import prefix_name
 from workflows.answers import read_answer
 from workflows.answers.grading import spelled
 from workflows.formats import steps
@@ -297,8 +297,7 @@ class ModelMoves:
 
 
 def _name(problem: Problem, prefix: Prefix) -> str:
-    state = hashlib.sha256("\x1f".join(prefix).encode()).hexdigest()
-    return f"{problem.problem_id}\x1f{state}"
+    return f"{problem.problem_id}\x1f{prefix_name(prefix)}"
 
 
 def _tokens_of(node: Node) -> int:

@@ -5,13 +5,13 @@ Invariant: a value goes up from a simulated step to every step before it, once a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.engines.contract import Completion
 from storage.rows.records import Problem
 from storage.rows.tree_records import GroundedNode
+from storage.seeds import prefix_name
 from workflows.estimation.grounded import Choice
 from workflows.formats.step_by_step import next_opening
 from workflows.judging.tools import rollout_value
@@ -117,8 +117,7 @@ def lines_of(
 
 def name_of(tree: Tree, steps: Sequence[str]) -> str:
     """The name of a prefix among the requests of a run."""
-    digest = hashlib.sha256("\x1f".join(steps).encode()).hexdigest()
-    return f"{tree.problem.problem_id}\x1f{digest}"
+    return f"{tree.problem.problem_id}\x1f{prefix_name(steps)}"
 
 
 def row_of(tree: Tree, node: Node) -> GroundedNode:
