@@ -282,8 +282,8 @@ def ray_session(
     Raises ConfigurationError and InfrastructureError where no head answers at `address`.
 
     A private cluster serves this user only (token authentication), listens on the loopback alone,
-    has its own folder, and always ends with this process. A thread calls `head_lost` when the head is gone
-    (`actors.workers.head_watch`).
+    has its own folder, and always ends with this process. A thread calls `head_lost` when the head
+    is gone (`actors.workers.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
     folder = None
