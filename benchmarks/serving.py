@@ -180,6 +180,7 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=0.0)
     parser.add_argument("--set", action="append", default=[], help="as stepmill serve takes it")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with this process
     asked.rounds = frozenset(asked.rounds.split(","))
     if unknown := asked.rounds.difference(ROUNDS):
         parser.error(f"--rounds: there is no {min(unknown)!r}: any of {', '.join(ROUNDS)}")

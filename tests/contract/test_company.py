@@ -16,15 +16,20 @@ import pytest
 
 from actors.engines.contract import EngineSettings, Sampling, TokenLogprob
 from actors.engines.vllm import VllmEngine
-from tests.support.scripted_world import world_problems
+from tests.support.scripted_world import world_problems, write_problems
 from workflows.formats.solving import policy_chat
+from workflows.inputs.problems import read_problems
 from workflows.settings import SampleSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(900)]
 
 POLICY = Path(__file__).parents[2] / "demo" / "models" / "policy"
 TOP = 20
-REQUESTS = 96
+REQUESTS = 48
+MOST = 2
+"""Answers that may part. Five of some 750 of 136 tokens each did in a load test of two engines."""
+ROUNDING = 0.3
+"""Of the logarithm of two probabilities' ratio, in bfloat16."""
 
 
 class Parting(NamedTuple):
@@ -44,16 +49,11 @@ def parting(first: Sequence[TokenLogprob], second: Sequence[TokenLogprob]) -> Pa
     return None
 
 
-@pytest.mark.parametrize(
-    ("dtype", "rounding", "most"),
-    [pytest.param("float32", 1e-4, 0, id="float32"), pytest.param("bfloat16", 0.3, 12, id="bf16")],
-)
-async def test_another_token_is_drawn_only_within_rounding(
-    dtype: str, rounding: float, most: int
-) -> None:
-    settings = EngineSettings(model=str(POLICY), dtype=dtype, max_in_flight=48, eager=True)  # type: ignore[arg-type]
+async def test_another_token_is_drawn_only_within_rounding(tmp_path: Path) -> None:
+    settings = EngineSettings(model=str(POLICY), dtype="bfloat16", max_in_flight=48, eager=True)
     system = SampleSettings().system
-    chats = [policy_chat(system, problem) for problem in world_problems(REQUESTS)]
+    file = write_problems(world_problems(REQUESTS), tmp_path / "world.jsonl")
+    chats = [policy_chat(system, problem) for problem in read_problems(file)]
     engine = await VllmEngine.open(settings)
 
     async def ask(number: int) -> tuple[TokenLogprob, ...]:
@@ -67,6 +67,6 @@ async def test_another_token_is_drawn_only_within_rounding(
         await engine.close()
     tokens = sum(map(len, alone))
     apart = [found for pair in zip(crowd, alone, strict=True) if (found := parting(*pair))]
-    print(f"{dtype}: {len(apart)} of {REQUESTS} answers ({tokens} tokens) part: {apart}")
-    assert len(apart) <= most
-    assert all(0 <= found.leaning < rounding for found in apart)
+    print(f"{len(apart)} of {REQUESTS} answers ({tokens} tokens) part: {apart}")
+    assert len(apart) <= MOST
+    assert all(0 <= found.leaning < ROUNDING for found in apart)
