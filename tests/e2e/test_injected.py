@@ -54,6 +54,14 @@ class Misled(ScriptedWorld):
         return equation("", claim.left, claim.op, claim.right, claim.result + seed % 3)
 
 
+class Rounding(ScriptedWorld):
+    """A completion model whose every error is an equation that holds, rounded."""
+
+    def completer(self, chat: Chat, seed: int) -> str:
+        """That equation."""
+        return "12 / 7 = 1.7143"
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     return Build("injected", tmp_path_factory.mktemp("injected"))
@@ -69,9 +77,9 @@ def of_references(folder: Path, stage: str, own: dict[str, Any], **change: Any) 
     return configure(folder, **settings | change)
 
 
-async def built_with(config: Any) -> Run:
+async def built_with(config: Any, of: type[ScriptedWorld] = Misled) -> Run:
     build = scripted_build.Build(config)
-    build.world = Misled(scripted_build.GIVEN)
+    build.world = of(scripted_build.GIVEN)
     await build.work()
     finish(build.run)
     assert audit(build.run).findings == ()
@@ -220,6 +228,13 @@ async def test_a_model_carries_errors_on_and_what_it_repairs_is_dropped(
         assert row.by == ("rule" if by == "rule" else row.carried_by)
         assert not row.correct
     assert {row.path_id for row in rows(run, AGREEMENTS)} == {row.path_id for row in made}
+
+
+async def test_a_rounded_equation_is_no_error_of_a_model(tmp_path: Path) -> None:
+    own = {"trust": "all", "by": "model", "untouched": 0.0}
+    config = of_references(tmp_path, "mislead", own, models={"completer": MODEL})
+    run = await built_with(config, Rounding)
+    assert run.totals("mislead").drops == {"not_false": len(scripted_build.GIVEN)}
 
 
 async def test_rollouts_from_a_solution_with_an_error_judge_it_beside_its_construction(

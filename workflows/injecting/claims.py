@@ -1,7 +1,8 @@
 """The equations that a step claims, `a op b = c`, read and judged by exact arithmetic.
 
 Invariant: what is read is never guessed. An equation in a longer chain (`1 + 2 + 3 = 6`) is none,
-and `and`, `or` and `xor` are operations only between 0 and 1.
+nor is a part of a number (`70{,}000 / 7 = 10{,}000`) or a division with a remainder, and `and`,
+`or` and `xor` are operations only between 0 and 1. A claim is exact, or rounded, or false.
 """
 
 from __future__ import annotations
@@ -13,13 +14,23 @@ from fractions import Fraction
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _SIGNS = {"−": "-", "×": "*", "·": "*", "\\times": "*", "\\cdot": "*", "÷": "/", "\\div": "/"}
+_APART = r"(?<![\w.,])(?<!\{,\})(?<!\\[,!])"
+"""Before a number: no other part of it."""
+_WHOLE = r"(?!\w|[.,]\d|\{,\}\d|,?\\[,!]\s*\d)"
+"""Behind a number: no other part of it."""
 _CLAIM = re.compile(
-    rf"(?<![\w.,])({_NUMBER})\s*(\+|-|\*|/|{'|'.join(map(re.escape, _SIGNS))}|"
-    rf"\bmod\b|\band\b|\bor\b|\bxor\b)\s*\$?({_NUMBER})\s*=\s*\$?({_NUMBER})"
-    r"(?![\w%]|[.,]\d|\s*(?:[-+*/^×·÷−]|\\times|\\cdot|\\div))"
+    rf"{_APART}(?<!\d[: ])({_NUMBER})\s*(\+|-|\*|/|{'|'.join(map(re.escape, _SIGNS))}|"
+    rf"\bmod\b|\band\b|\bor\b|\bxor\b)\s*\$?({_NUMBER})\s*=\s*\$?({_NUMBER}){_WHOLE}"
+    r"(?!:\d|[ ~]\d|!|\.?\\(?:overline|bar|dot)\b|\s*(?:\\?%|(?:percent|cents)\b|\(?\\?[pb]?mod\b"
+    r"|\.\.|…|\\(?:[dt]?frac|sqrt|pi|l?dots|cdots|times|cdot|div)\b|[-+*/^×·÷−]))"
 )
+_REMAINDER = re.compile(
+    r"[^=]{0,40}?\b(?:remainder|rem\b|r ?\d|left ?over|with \d+ (?:\w+ )?(?:left|over|remaining))",
+    re.IGNORECASE,
+)
+"""Behind the result of a division: it is a quotient, and something is left."""
 _BEFORE = re.compile(r"(?:[-+*/^×·÷−]|\\times|\\cdot|\\div|mod|and|or|xor)\s*\$?$")
-_NUMBERS = re.compile(r"(?<![\w.,])(?:(?<!\d)-)?\d+(?:\.\d+)?(?![\w]|[.,]\d)")
+_NUMBERS = re.compile(rf"{_APART}(?:(?<!\d)-)?\d+(?:\.\d+)?{_WHOLE}")
 _BOX = re.compile(r"\\boxed\{[^{}]*\}")
 _BITS = frozenset({"and", "or", "xor"})
 
@@ -51,6 +62,8 @@ class Claim:
     op: str
     right: Fraction
     result: Fraction
+    decimals: int = 0
+    """Digits behind the point of the result, as it is written."""
 
     @property
     def value(self) -> Fraction | None:
@@ -61,6 +74,13 @@ class Claim:
     def exact(self) -> bool:
         """Whether the equation holds."""
         return self.value == self.result
+
+    @property
+    def false(self) -> bool:
+        """Whether it does not even hold rounded: to half a unit of the last decimal written."""
+        if self.exact or self.value is None or not self.decimals:
+            return not self.exact
+        return abs(self.value - self.result) > Fraction(1, 2 * 10**self.decimals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +105,10 @@ def places(text: str) -> list[Place]:
         bits = {left, right} <= {"0", "1"}
         if (op in _BITS and not bits) or _BEFORE.search(text[: match.start()]):
             continue
-        claim = Claim(Fraction(left), op, Fraction(right), Fraction(result))
+        if op == "/" and _REMAINDER.match(text, match.end()):
+            continue
+        decimals = len(result.partition(".")[2])
+        claim = Claim(Fraction(left), op, Fraction(right), Fraction(result), decimals)
         spans = tuple(match.span(group) for group in range(1, 5))
         found.append(Place(match.start(), match.end(), claim, spans))
     boxes = [match.span() for match in _BOX.finditer(text)]

@@ -168,8 +168,10 @@ def _erring(
     problem: str, steps: Sequence[str], step: int, place: Place, kind: str, rng: random.Random
 ) -> Error | None:
     right = place.claim
-    wrong = KINDS[kind](right, rng) if right else None
-    if right is None or wrong is None or wrong == right or wrong.exact != (kind in MISPLACED):
+    wrong = KINDS[kind](right, rng) if right and right.exact else None
+    if right is None or wrong is None or wrong == right:
+        return None
+    if not (wrong.exact if kind in MISPLACED else wrong.false):
         return None
     before = _before(problem, steps, step, place.start)
     if kind in ("operand_miscopied", "unit_mixed"):

@@ -61,7 +61,7 @@ class Unmisled(StrEnum):
     SAME_STEP = "same_step"
     """The right step was written again."""
     NOT_FALSE = "not_false"
-    """The step has equations, and all of them hold."""
+    """The step has equations, and all of them hold, exactly or rounded."""
     REPAIRED = "repaired"
     """The continuation says that it corrects something, or goes back to the right number."""
     RIGHT_AGAIN = "right_again"
@@ -106,7 +106,7 @@ class Injector(KitStage[StageSettings]):
         if path.answer is None:
             raise ItemError(Uninjected.NO_ANSWER)
         for number, step in enumerate(path.steps, start=1):
-            if not all(claim.exact for claim in claims(step)):
+            if any(claim.false for claim in claims(step)):
                 raise ItemError(Uninjected.FALSE_ALREADY, f"step {number}")
 
     async def _erring(self, problem: Problem, path: Path, rng: random.Random) -> Injection:
@@ -189,7 +189,7 @@ class Misleader(Injector):
                 raise ItemError(Unmisled.NOT_ONE_STEP)
         if wrong == right.strip():
             raise ItemError(Unmisled.SAME_STEP)
-        if (made := claims(wrong)) and all(claim.exact for claim in made):
+        if (made := claims(wrong)) and not any(claim.false for claim in made):
             raise ItemError(Unmisled.NOT_FALSE)
         return Error(kind, before, right, wrong, None), done.tokens
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from workflows.settings import injecting
 
 CAREFUL = Habits(check=0.06, swap=0.15)
 SEED = 5
+DATA = Path(__file__).parents[2] / "data"
 FRESH = list(world.sample(120, SEED, "train"))
 
 
@@ -42,10 +45,66 @@ def reaches_the_answer(error: Error, steps: tuple[str, ...]) -> bool:
         ("Ann and Ben have 3 and 4 = 7 coins", []),
         ("0.5 * 8 = 4.0", [(Fraction(1, 2), "*", 8, 4)]),
         ("20% of 5 is 1, v1.2.3 and 1,200 + 1 = 1,201", []),
+        (r"\[ 63 \div 5 = 12 \text{ remainder } 3. \]", []),
+        ("63 / 5 = 12 r 3, that is 63 ÷ 5 = 12 R3, or 63 / 5 = 12 with 3 coins left.", []),
+        ("63 / 5 = 12. The remainder is 3.", []),
+        ("60 / 5 = 12, so 12 remain.", [(60, "/", 5, 12)]),
+        (
+            "17 mod 5 = 2, the remainder; 5 * 12 = 60, remainder 3",
+            [(17, "mod", 5, 2), (5, "*", 12, 60)],
+        ),
+        (r"70{,}000 \div 7 = 10{,}000, 70\,000 / 7 = 10\,000, 70 000 / 7 = 10 000", []),
+        (r"0.25 \times 100 = 25\%, 1 / 2 = 50 percent, 1.50 / 2 = 75 cents", []),
+        (r"7 / 2 = 3\frac{1}{2}, 7 / 2 = 3 1/2, 5 * 24 = 5!", []),
+        (r"2 / 3 = 0.\overline{6}, 2 / 3 = 0.66..., 2 / 3 = 0.66 \ldots", []),
+        (r"7 + 8 = 3 \pmod{12}, 7 + 8 = 3 mod 12, 10:30 + 45 = 11:15", []),
+        (r"so \(12 \div 7 = 1.7143\).\n7. Next", [(12, "/", 7, Fraction(17143, 10000))]),
     ],
 )
 def test_only_whole_equations_of_two_operands_are_read(text: str, found: list[object]) -> None:
     assert [(each.left, each.op, each.right, each.result) for each in claims(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "exact", "false"),
+    [
+        ("12 / 7 = 1.7143", False, False),
+        ("12 / 7 = 1.714", False, False),
+        ("12 / 7 = 1.7", False, False),
+        ("12 / 7 = 1.8", False, True),
+        ("12 / 7 = 1.7144", False, True),
+        ("12 / 7 = 2", False, True),
+        ("1 / 8 = 0.13", False, False),  # a half may go either way
+        ("1 / 8 = 0.12", False, False),
+        ("1 / 8 = 0.125", True, False),
+        ("-2 / 3 = -0.67", False, False),
+        ("2 / 3 = -0.67", False, True),
+        ("0.5 * 8 = 4.0", True, False),
+        ("12 + 5 = 18", False, True),
+        ("1 / 0 = 1.5", False, True),
+    ],
+)
+def test_a_claim_that_is_rounded_is_neither_exact_nor_false(
+    text: str, exact: bool, false: bool
+) -> None:
+    (claim,) = claims(text)
+    assert (claim.exact, claim.false) == (exact, false)
+
+
+def test_no_right_answer_of_a_real_model_has_a_claim_that_is_called_false() -> None:
+    lines = (DATA / "math_responses.jsonl").read_text(encoding="utf-8").splitlines()
+    right = [row["response"] for row in map(json.loads, lines) if row["correct"]]
+    read = [claim for response in right for claim in claims(response)]
+    assert len(right) > 300 and len(read) > 400
+    assert [claim for claim in read if claim.false] == []
+    assert any(not claim.exact for claim in read)
+
+
+def test_no_error_is_put_into_a_rounded_claim() -> None:
+    steps = ["12 / 7 = 1.7143, about 1.7143.", "\\boxed{1.7143}"]
+    for seed in range(20):
+        for kind in injecting.KINDS:
+            assert list(drawn("12 over 7", steps, [kind], random.Random(seed))) == []
 
 
 def test_the_kinds_that_can_be_set_are_those_that_there_are() -> None:
@@ -59,7 +118,7 @@ def test_an_error_is_where_the_worlds_checker_finds_the_first(kind: str) -> None
         steps = write(problem, CAREFUL, random.Random(seed)).steps
         for error in errors_of(problem, steps, kind, seed):
             assert error.wrong != error.original
-            false = not all(claim.exact for claim in claims(error.wrong))
+            false = any(claim.false for claim in claims(error.wrong))
             assert false == (kind not in MISPLACED)
             if error.behind is None or not reaches_the_answer(error, steps):
                 continue  # such an error is not kept
