@@ -1,7 +1,7 @@
 """Turns errors that crossed Ray back into Stepmill's own.
 
-Invariant: an error of the work comes out as it was raised. A dead actor and Ray's own failures
-become the InfrastructureError that the caller chose.
+Invariant: an error of the work comes out as it was raised. A dead actor, work that was cancelled
+there and Ray's own failures become the InfrastructureError that the caller chose.
 """
 
 from __future__ import annotations
@@ -9,7 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 
 from storage.errors import InfrastructureError, WorkerLost
 
@@ -28,7 +34,9 @@ def classified(
     try:
         yield
     except RayTaskError as error:
-        raise origin(error) from None
+        if isinstance(raised := origin(error), TaskCancelledError):
+            raise broken(f"{what}: its work was cancelled there") from None
+        raise raised from None
     except DEATHS as error:
         raise died(f"{what}: {reason(error)}") from None
     except RayError as error:

@@ -24,7 +24,7 @@ import numpy as np
 
 from storage.datasets.dataset import check_dataset
 from storage.errors import InputError, NothingFound, ObjectCorrupt
-from storage.rows.accounting import account_of, unaccounted
+from storage.rows.accounting import account_of, contradicting, unaccounted
 from storage.rows.kinds import EXAMPLES, Rows, stage_rows
 from storage.rows.parquet import decode_shard
 from storage.rows.records import Example
@@ -196,6 +196,8 @@ def _audit_rows(
         for row in rows:
             if trouble := audited.unrun(row):
                 note("not_executed", f"{row.path_id}: {trouble}")
+    for name, trouble in contradicting(kind, rows):
+        note("counts_differ", f"{name}: {trouble}")
     account = account_of(kind, rows, commit.drops)
     if commit.stage == run.input_stage:
         if len(rows) != run.spec.plan.size(audited.shard):

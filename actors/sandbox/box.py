@@ -46,6 +46,16 @@ class Link(Protocol):
         ...
 
 
+async def send(stream: asyncio.StreamWriter, data: bytes) -> None:
+    """Send bytes to a box. Raises OSError, also where the stream is closed already: the event loop
+    of Ray's workers (uvloop) would raise RuntimeError.
+    """
+    if stream.is_closing():
+        raise ConnectionResetError("its stream is closed")
+    stream.write(data)
+    await stream.drain()
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """The first message to a supervisor."""

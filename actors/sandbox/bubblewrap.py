@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from actors.sandbox import owners, seccomp
-from actors.sandbox.box import Box, Hello
+from actors.sandbox.box import Box, Hello, send
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.image.rootfs import PYTHON, RootFolder, build_root, state_dir
 from storage.errors import SandboxUnavailable
@@ -92,8 +92,7 @@ class ProcessLink:
 
     async def write(self, data: bytes) -> None:
         """Send bytes to stdin."""
-        self._inlet.write(data)
-        await self._inlet.drain()
+        await send(self._inlet, data)
 
     async def close(self) -> str:
         """Kill the box's first process, and with it all others."""

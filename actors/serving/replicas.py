@@ -133,7 +133,7 @@ class RayReplicas:
     def _lost(self, last: bool) -> Iterator[None]:
         """Pass over the death of a replica, unless it was the last try."""
         try:
-            with classified("its replica"):
+            with classified("its replica"), _cancelled_there():
                 yield
         except RayServeException as error:
             raise WorkerLost(f"no replica could be asked: {first_line(error)}") from error
@@ -141,6 +141,20 @@ class RayReplicas:
             self._herald.look.remote()
             if last:
                 raise
+
+
+@contextlib.contextmanager
+def _cancelled_there() -> Iterator[None]:
+    """Raise WorkerLost for work that was cancelled in the replica, where nobody took it back: Ray
+    Serve raises the same for both.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        asking = asyncio.current_task()
+        if asking is None or asking.cancelling():
+            raise
+        raise WorkerLost("its replica: its work was cancelled there") from None
 
 
 class DoorDeployment:

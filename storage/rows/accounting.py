@@ -13,7 +13,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from storage.rows.kinds import Record, Rows
-from storage.rows.records import Drop
+from storage.rows.records import Drop, StateRollouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,13 @@ def account_of(kind: Rows[Record], rows: Sequence[Record], drops: Sequence[Drop]
         ),
         frozenset(name for name in on if name is not None),
     )  # fmt: skip
+
+
+def contradicting(kind: Rows[Record], rows: Sequence[Record]) -> Iterator[tuple[Hashable, str]]:
+    """(key, what is wrong) of every row of rollouts whose counts don't add up."""
+    for row in rows:
+        if isinstance(row, StateRollouts) and (trouble := row.contradiction):
+            yield kind.key_of(row), trouble
 
 
 def unread_by(reads: Collection[str], before: Sequence[str]) -> tuple[str, ...]:

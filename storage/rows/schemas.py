@@ -109,6 +109,12 @@ def _hints(row_type: type[Any]) -> dict[str, Any]:
     return _known_hints[row_type]
 
 
+def _said(row_type: type[Any]) -> dict[str, Any]:
+    """The fields of a row within another one: all but those in `UNSAID`, which are the last."""
+    unsaid = getattr(row_type, "UNSAID", ())
+    return {name: hint for name, hint in _hints(row_type).items() if name not in unsaid}
+
+
 def _defaults(row_type: type[Any]) -> dict[str, Any]:
     """Field -> its default, for rows written before the field existed."""
     unset = dataclasses.MISSING
@@ -152,7 +158,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     if element is not None:
         return pa.list_(_arrow_field("element", element))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return pa.struct([_arrow_field(name, part) for name, part in _hints(hint).items()])
+        return pa.struct([_arrow_field(name, part) for name, part in _said(hint).items()])
     return SCALARS[hint]
 
 
@@ -168,7 +174,10 @@ def _column(values: list[Any], hint: Any) -> pa.Array:
         child = _column(list(chain.from_iterable(values)), element)
         return pa.ListArray.from_arrays(offsets, child, type=_arrow_type(inner))
     if nested:
-        hints = _hints(inner)
+        hints = _said(inner)
+        for name in getattr(inner, "UNSAID", ()):
+            if any(getattr(value, name) is not None for value in values):
+                raise TypeError(f"{name} of a {kind_of(inner)} within another row has no column")
         arrays = [
             _column([getattr(value, name) for value in values], part)
             for name, part in hints.items()
@@ -217,7 +226,7 @@ def _values(column: pa.ChunkedArray | pa.Array, hint: Any) -> list[Any]:
     if dataclasses.is_dataclass(inner) and isinstance(inner, type):
         parts = [
             _values(array.field(position), part)
-            for position, part in enumerate(_hints(inner).values())
+            for position, part in enumerate(_said(inner).values())
         ]
         return list(map(inner, *parts))
     if array.null_count == 0 and inner in (int, float):

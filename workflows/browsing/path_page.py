@@ -120,7 +120,7 @@ def _states(
     found = []
     for state in range(steps + 1):
         here = [row for row in rollouts if row.state == state]
-        n, c = sum(row.n for row in here), sum(row.c for row in here)
+        n, c = sum(row.counted for row in here), sum(row.c for row in here)
         low, high = interval(c, n)
         found.append({
             "state": state,

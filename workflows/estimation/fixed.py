@@ -67,8 +67,9 @@ class FixedBudget:
         self.probe = settings.probe
 
     def per_state(self, probed: Count) -> int:
-        """K from the counts of the probe at state 0."""
-        return rollouts_per_state(monte_carlo(probed.c, probed.n), self._settings)
+        """K from the counts of the probe at state 0; that of MC 0 where none of them counts."""
+        mc = monte_carlo(probed.c, probed.n) if probed.n else 0.0
+        return rollouts_per_state(mc, self._settings)
 
     def wants(
         self, steps: int, k: int, counts: Mapping[int, Count], correct: bool = False

@@ -26,6 +26,15 @@ class Rollouts(NamedTuple):
     truncated: int
     tokens: int
     seed: int
+    cut_right: int | None = None
+    """Cut rollouts that count as right; None where none can."""
+    censored: bool = False
+    """Whether cut rollouts are no rollouts of the state."""
+
+    @property
+    def counted(self) -> Count:
+        """What budgets read of it."""
+        return Count(self.n - self.truncated if self.censored else self.n, self.c)
 
 
 class State(NamedTuple):
@@ -88,7 +97,8 @@ class Ledger:
     async def estimate(self, path: Path) -> list[Entry]:
         """Request rollouts until the budget asks for no more. `entries` lists them afterwards.
 
-        Raises ItemError `mc_zero_start` if no rollout of the bare problem is right.
+        Raises ItemError `mc_zero_start` if no rollout of the bare problem is right, `all_cut` if
+        no rollout of another state counts.
         """
         used = self._used[path.path_id] = []
         self._states[path.path_id] = self._states_of(path)
@@ -98,17 +108,21 @@ class Ledger:
         if self._spares(path):
             return []
         counts = {0: first}
+        made = Counter({0: first.n})
         rounds = {0: 1}
         while wants := self._budget.wants(len(path.steps), k, counts, path.correct):
             for want in wants:  # submitted before any is awaited, left to right
-                self._start(path, want.state, counts.get(want.state, Count(0, 0)).n, want.n)
+                self._start(path, want.state, made[want.state], want.n)
             for want in wants:
                 before = counts.get(want.state, Count(0, 0))
-                got = await self._ask(path, want.state, before.n, want.n)
-                number = rounds.get(want.state, 0)
-                used.append((want.state, number, [self._key(path, want.state, before.n, want.n)]))
+                start, number = made[want.state], rounds.get(want.state, 0)
+                got = (await self._ask(path, want.state, start, want.n)).counted
+                used.append((want.state, number, [self._key(path, want.state, start, want.n)]))
                 counts[want.state] = Count(before.n + got.n, before.c + got.c)
+                made[want.state] += want.n
                 rounds[want.state] = number + 1
+            if unknown := [want.state for want in wants if not counts[want.state].n]:
+                raise ItemError(Unlabelled.ALL_CUT, f"state {unknown[0]} of {len(path.steps)}")
         return []
 
     async def further(self, path: Path, wants: Sequence[tuple[int, int]], n: int) -> None:
@@ -131,16 +145,15 @@ class Ledger:
         if path.problem_id in self._given:
             key, given = self._given[path.problem_id]
             used.append((0, 0, [key]))
-            return budget.per_state(Count(given.n, given.c)), Count(given.n, given.c)
+            return budget.per_state(given.counted), given.counted
         probed = await self._ask(path, 0, 0, budget.probe)
         keys = [self._key(path, 0, 0, budget.probe)]
-        k = budget.per_state(Count(probed.n, probed.c))
-        first = Count(probed.n, probed.c)
+        k, first = budget.per_state(probed.counted), probed.counted
         used.append((0, 0, keys))
         if k > probed.n:
             more = await self._ask(path, 0, probed.n, k - probed.n)
             keys.append(self._key(path, 0, probed.n, k - probed.n))
-            first = Count(probed.n + more.n, probed.c + more.c)
+            first = Count(first.n + more.counted.n, first.c + more.c)
         return k, first
 
     def entries(self, paths: Sequence[Path]) -> Iterator[Entry]:

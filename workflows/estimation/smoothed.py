@@ -47,7 +47,9 @@ def counted(rollouts: Sequence[StateRollouts]) -> Mapping[int, StateCount]:
     sums: dict[int, StateCount] = {}
     for row in rollouts:
         so_far = sums.get(row.state)
-        n, c = (row.n, row.c) if so_far is None else (so_far.n + row.n, so_far.c + row.c)
+        n, c = row.counted, row.c
+        if so_far is not None:
+            n, c = so_far.n + n, so_far.c + c
         sums[row.state] = StateCount(n, c)
     return dict(sorted(sums.items()))
 

@@ -3,6 +3,7 @@
     halves      a state's rollouts, split at random in two: how often labels of both differ
     unchanged   chance that a step is called wrong although MC does not change:
                 P(value < threshold) for c_1 ~ B(n_1, p), c_2 ~ B(n_2, p), c_1 > 0, p = c / n
+    cut         labels if all rollouts that were cut are wrong, and if all are right
     mended      labels that as many rollouts again would bring to those of the posterior's MC
 
 The two halves have half the rollouts each, so that their labels differ more often than those of
@@ -98,6 +99,21 @@ def mended(counts: Counts, settings: LabelSettings, of: np.random.Generator) -> 
         return sum(a != b for a, b in zip(counts.labels(measured, settings), truth, strict=True))
 
     return wrong(counts.n), wrong(2 * counts.n)
+
+
+def cut_labels(
+    states: Sequence[tuple[int, int, int]], answer: bool | None, settings: LabelSettings
+) -> tuple[list[bool], list[bool]]:
+    """Labels of a path's first steps if all cut rollouts are wrong, and if all are right.
+
+    `states`: (rollouts, right if all cut are wrong, right if all are right) of states 0, 1, ... as
+    far as they were rolled out. `answer`: whether the answer behind them is right; None: other
+    steps come first, or it is not known.
+    """
+    end = [] if answer is None else [float(answer)]
+    least = [low / n for n, low, _ in states]
+    most = [high / n for n, _, high in states]
+    return step_values(least + end, settings).labels, step_values(most + end, settings).labels
 
 
 def _chances(n: int, p: float) -> npt.NDArray[np.float64]:

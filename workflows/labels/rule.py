@@ -21,6 +21,8 @@ class Unlabelled(StrEnum):
 
     MC_ZERO_START = "mc_zero_start"
     """No rollout from the bare problem is right: relative progress has no denominator."""
+    ALL_CUT = "all_cut"
+    """All rollouts of a state were cut, which says nothing of it (`stages.estimate.cut`)."""
     NO_ZERO = "no_zero"
     """It has a wrong answer and no state without a right rollout (`stages.label.unseen_zero`)."""
     ROLLOUTS_MISSING = "rollouts_missing"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from pydantic import TypeAdapter
 from storage.errors import ConfigurationError
 from storage.rows.accounting import problem_of
 from storage.rows.kinds import EXAMPLES, LABELS, PATHS, PROBLEMS, ROLLOUTS
-from storage.rows.records import PathLabels
+from storage.rows.records import PathLabels, StateRollouts
 from storage.runs.run import Run
 from workflows.labels.noise import (
     RELATIVE,
     Counts,
+    cut_labels,
     halves_differ,
     mended,
     unchanged_called_wrong,
@@ -61,6 +63,23 @@ class Group:
     wrong_then: int = 0
     """Labels of one draw that differ from the drawn MC's, now and with twice the rollouts."""
     rollouts: int = 0
+    made: int = 0
+    """Rollouts that labelled paths paid for."""
+    cut: int = 0
+    """Of these, cut at the token limit."""
+    between: int = 0
+    """Steps between states that were rolled out."""
+    if_wrong: int = 0
+    """Of these, called wrong if every cut rollout is wrong."""
+    if_right: int = 0
+    """Of these, called wrong if every cut rollout is right."""
+    turned: int = 0
+    """Of these, labelled otherwise by the one than by the other."""
+
+    @property
+    def cut_share(self) -> float | None:
+        """Share of the rollouts that were cut."""
+        return self.cut / self.made if self.made else None
 
     @property
     def differing(self) -> float | None:
@@ -152,6 +171,7 @@ def _why_not(run: Run, settings: LabelSettings, stages: Mapping[str, Any]) -> di
         found["halves"] = "halves of rollouts: labels are made of more than a path's own counts"
     if settings.estimate != "counts":
         found["unchanged"] = "steps that change nothing: labels are made of more than counts"
+        found["cut"] = "cut rollouts, right or wrong: labels are made of more than counts"
     elif settings.form not in RELATIVE or settings.prover != "none":
         found["unchanged"] = f"steps that change nothing: form {settings.form!r} compares none"
     return found
@@ -192,8 +212,10 @@ class _Reading:
         for path in selected:
             for one in kept(path):
                 one.selected += 1
+        rolled = self._rolled(shard)
         for row in labelled:
-            self._add(row, levels.get(row.problem_id, "-"))
+            groups = self._add(row, levels.get(row.problem_id, "-"))
+            self._add_cut(rolled.get(row.path_id, {}), row, groups)
             for one in kept(row.path_id):
                 one.labelled += 1
         for path in self._exported(shard):
@@ -211,12 +233,43 @@ class _Reading:
             return []
         return [row.path_id for row in self._run.read_needed(PATHS, shard) if row.selected]
 
+    def _rolled(self, shard: int) -> dict[str, dict[int, list[StateRollouts]]]:
+        """path_id -> state -> its rows; none where a run has no stage `estimate`."""
+        found: defaultdict[str, dict[int, list[StateRollouts]]] = defaultdict(dict)
+        if shard in self.done.get(ROLLOUTS.stage, ()):
+            for row in self._run.read_rows(ROLLOUTS, shard):
+                found[row.path_id].setdefault(row.state, []).append(row)
+        return found
+
     def _exported(self, shard: int) -> list[str]:
         if shard not in self.done.get(EXAMPLES.stage, ()):
             return []
         return list(self._run.read_table(EXAMPLES, shard, ["path_id"])["path_id"].to_pylist())
 
-    def _add(self, row: PathLabels, level: str) -> None:
+    def _add_cut(
+        self, rolled: Mapping[int, list[StateRollouts]], row: PathLabels, groups: Sequence[Group]
+    ) -> None:
+        """What the rollouts of a path that were cut may change of its labels."""
+        rows = [row for state in rolled.values() for row in state if not row.shared]
+        for group in groups:
+            group.made += sum(row.n for row in rows)
+            group.cut += sum(row.truncated for row in rows)
+        if "cut" in self.why_not or 0 not in rolled:
+            return
+        states = []
+        for number in takewhile(rolled.__contains__, count()):
+            low, high = zip(*(row.bounds for row in rolled[number]), strict=True)
+            states.append((sum(row.n for row in rolled[number]), sum(low), sum(high)))
+        graded = len(states) == len(row.mc) - 1 and 0 not in row.mc[:-1]  # else the rule hides it
+        least, most = cut_labels(states, row.mc[-1] > 0 if graded else None, self._settings)
+        for group in groups:
+            group.between += len(least)
+            group.if_wrong += least.count(False)
+            group.if_right += most.count(False)
+            group.turned += sum(a != b for a, b in zip(least, most, strict=True))
+
+    def _add(self, row: PathLabels, level: str) -> tuple[Group, Group]:
+        """Add a path to its groups, which are returned."""
         counts = Counts.of(row.n, row.mc)
         most = int(counts.n[1:].max(initial=0)) or int(counts.n[0])
         at_level = self.by_level[level, most]
@@ -248,6 +301,7 @@ class _Reading:
                 for group in (*groups, mc):
                     group.relative += 1
                     group.unchanged += chance
+        return groups
 
 
 _unchanged = lru_cache(maxsize=100_000)(unchanged_called_wrong)

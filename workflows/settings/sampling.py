@@ -154,7 +154,11 @@ class EstimateSettings:
     top_p: Share = 1.0
     top_k: int = -1
     max_tokens: Positive = 2048
-    """Generated tokens of one rollout; a rollout cut here counts as wrong."""
+    """Generated tokens of one rollout; what one that is cut here counts as is said by `cut`."""
+    cut: Literal["wrong", "last_number", "censored"] = "wrong"
+    """A rollout that was cut: `wrong` (the paper names nothing else); `last_number`: graded by its
+    box, else by the last number in it (the authors' release); `censored`: it is no rollout of the
+    state, and a path with a state of which all are cut is dropped (`all_cut`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ prompt then extends one that the engine's prefix cache holds. Many paths are in 
 
 Invariant: counts are a pure function of (run seed, problem, prefix, number of rollouts). Paths with
 the same beginning share its rollouts; the first of them in input order counts their tokens. A
-rollout that was cut or has no box is wrong. All rollouts become rows, also those of dropped paths.
+rollout without a box is wrong, and so is one that was cut unless `estimate.cut` says otherwise. All
+rollouts become rows, also those of dropped paths.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
 from storage.runs.specs import Difference, Spec
 from storage.seeds import prefix_name, request_seed
 from workflows.answers import read_answer
+from workflows.answers.last_number import last_number
 from workflows.estimation.budgets import budget_of, check_budget
+from workflows.estimation.cut import check_cut
 from workflows.estimation.ledger import Ledger, Rollouts, State, first_rounds
 from workflows.formats import steps
 from workflows.formats.solving import next_chat
@@ -49,13 +52,15 @@ class Completer(KitStage[StageSettings]):
         self._sampling = sampling_of(settings)
         self._budget = budget_of(settings, kit.settings.label, kit.chain)
         self._wrong_only = settings.paths == "wrong"
+        self._cut = settings.cut
         self._from_policy = stage == ROLLOUTS.stage and settings.start == "policy"
 
     async def run(self, rows: ShardRows) -> ShardResult[StateRollouts]:
         """Estimate the states of all selected paths of a shard.
 
-        Drops, per path: `mc_zero_start` if no rollout from the bare problem is right, `too_long` if
-        a prefix leaves no room in the context. Raises InfrastructureError.
+        Drops, per path: `mc_zero_start` if no rollout from the bare problem is right, `all_cut` if
+        none of another state counts, `too_long` if a prefix leaves no room in the context. Raises
+        InfrastructureError.
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
         shard = self.ledger(problems)
@@ -93,7 +98,7 @@ class Completer(KitStage[StageSettings]):
             self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
         )
         ends = [
-            read_answer(done.text) if done.finish_reason == "stop" else None
+            read_answer(done.text) if done.finish_reason == "stop" else self._of_cut(done.text)
             for done in reply.completions
         ]
         note_reply(
@@ -107,14 +112,28 @@ class Completer(KitStage[StageSettings]):
             AnswerCount(answer, ended[answer], right and answer is not None)
             for answer, right in zip(answers, verdicts, strict=True)
         )
+        right = {row.answer for row in table if row.correct}
+        cut = [done.finish_reason != "stop" for done in reply.completions]
         return Rollouts(
             n=len(reply.completions),
             c=sum(row.count for row in table if row.correct),
             answers=table,
-            truncated=sum(done.finish_reason != "stop" for done in reply.completions),
+            truncated=sum(cut),
             tokens=sum(done.tokens for done in reply.completions),
             seed=seed,
+            cut_right=(
+                sum(at and end in right for at, end in zip(cut, ends, strict=True))
+                if self._cut == "last_number"
+                else None
+            ),
+            censored=self._cut == "censored",
         )
+
+    def _of_cut(self, text: str) -> str | None:
+        """The answer of a rollout that was cut."""
+        if self._cut != "last_number":
+            return None
+        return read_answer(text) or last_number(text)
 
     def _spares(self, path: Path) -> bool:
         """Whether a path gets rollouts of state 0 only."""
@@ -147,6 +166,10 @@ class Completer(KitStage[StageSettings]):
             model=self.kit.model,
             seed=parts[0].seed,
             tokens=0 if shared else sum(part.tokens for part in parts),
+            cut=None if self._cut == "wrong" else self._cut,
+            cut_right=(
+                sum(part.cut_right or 0 for part in parts) if self._cut == "last_number" else None
+            ),
         )
 
 
@@ -159,6 +182,7 @@ def states(path: Path) -> list[State]:
 def check_rollouts(settings: StageSettings) -> None:
     """Refuse a budget that can't give the labels of the settings. Raises ConfigurationError."""
     check_budget(settings.estimate, settings.label)
+    check_cut(settings.estimate, settings.road)
 
 
 def rolled_anew(setting: str, difference: Difference, spec: Spec) -> bool | None:
@@ -179,7 +203,7 @@ ESTIMATE = Stage(
     settings=EstimateSettings,
     check=check_rollouts,
     redone=rolled_anew,
-    drops=(Unlabelled.MC_ZERO_START, *Refusal),
+    drops=(Unlabelled.MC_ZERO_START, Unlabelled.ALL_CUT, *Refusal),
     make=Completer,
 )
 PROVER = Stage(
@@ -193,6 +217,6 @@ PROVER = Stage(
     also=(ROLLOUTS.stage,),
     check=check_rollouts,
     redone=rolled_anew,
-    drops=(Unlabelled.MC_ZERO_START, *Refusal),
+    drops=(Unlabelled.MC_ZERO_START, Unlabelled.ALL_CUT, *Refusal),
     make=partial(Completer, stage=PROVED.stage),
 )

@@ -56,7 +56,7 @@ def path_labels(
     refuse_unsupported({row.stop_rule for row in rollouts}, settings)
     if (tried := tries_from_the_problem(rollouts)) and not any(row.c for row in tried):
         raise ItemError(
-            Unlabelled.MC_ZERO_START, f"0 of {sum(row.n for row in tried)} rollouts are right"
+            Unlabelled.MC_ZERO_START, f"0 of {sum(row.counted for row in tried)} rollouts are right"
         )
     if settings.estimate == "posterior":
         if smoothed is None:
@@ -103,14 +103,16 @@ def state_values(path: Path, rollouts: Sequence[StateRollouts]) -> tuple[list[in
     State T is graded by the path's own answer. A state without rollouts has n = 0, and an MC that
     follows from the stop rule. It is 0 after a state with MC 0. It is 1 before a state with a right
     rollout (`binary_search`), and in a path that was spared for its right answer. Raises ItemError
-    `rollouts_missing`.
+    `rollouts_missing`, and `all_cut` where no rollout of a state counts.
     """
     counts = counted(rollouts)
     rules = {row.stop_rule for row in rollouts}
     n: list[int] = []
     mc: list[float] = []
     for state in range(len(path.steps)):
-        if count := counts.get(state):
+        if (count := counts.get(state)) and not count.n:
+            raise ItemError(Unlabelled.ALL_CUT, f"state {state} of {len(path.steps)}")
+        if count:
             n.append(count.n)
             mc.append(monte_carlo(count.c, count.n))
         elif (value := _implied(state, path, counts, rules)) is not None:

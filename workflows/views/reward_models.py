@@ -150,7 +150,7 @@ def step_counts(
             successes, totals = [0] * len(path.steps), [0] * len(path.steps)
             for row in of_path[path.path_id]:
                 successes[row.state] += row.c
-                totals[row.state] += row.n
+                totals[row.state] += row.counted
             counted.append(
                 StepCounts(
                     texts[path.problem_id],

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.sandbox import owners, seccomp
-from actors.sandbox.box import Box, Hello
+from actors.sandbox.box import Box, Hello, send
 from actors.sandbox.contract import SandboxSettings
 from actors.sandbox.docker.engine import Engine, find_engine, remove, trim_log
 from actors.sandbox.docker.image import ensure_image
@@ -72,8 +72,7 @@ class ContainerLink:
 
     async def write(self, data: bytes) -> None:
         """Send bytes to stdin."""
-        self._writer.write(data)
-        await self._writer.drain()
+        await send(self._writer, data)
 
     async def close(self) -> str:
         """Remove the container."""

@@ -39,7 +39,10 @@ def as_plain(found: Noise) -> dict[str, object]:
     """The report as JSON has it: groups as lists of objects."""
 
     def group(of: Group) -> dict[str, object]:
-        shares = {"differing": of.differing, "called_wrong": of.called_wrong, "gain": of.gain}
+        shares = {
+            "differing": of.differing, "called_wrong": of.called_wrong, "gain": of.gain,
+            "cut_share": of.cut_share,
+        }  # fmt: skip
         return asdict(of) | shares
 
     return {
@@ -59,12 +62,14 @@ def noise_table(found: Noise) -> Sheet:
     table = Sheet(f"noise of the labels of run {found.run}")
     table.add_column("steps of")
     names = ("K", "steps", "halves differ", "unchanged called wrong", "mended by 1,000 rollouts")
-    for name in names:
+    for name in names if not found.whole.cut else (*names, "cut"):
         table.add_column(name, justify="right")
 
     def add(name: str, k: str, of: Group) -> None:
         gain = "-" if of.gain is None else f"{of.gain:.1f}"
-        table.add_row(name, k, f"{of.steps:,}", _share(of.differing), _share(of.called_wrong), gain)
+        cut = (_share(of.cut_share),) if found.whole.cut else ()
+        shares = (_share(of.differing), _share(of.called_wrong), gain, *cut)
+        table.add_row(name, k, f"{of.steps:,}", *shares)
 
     for (level, k), of in sorted(found.by_level.items()):
         add(f"level {level}", str(k), of)
@@ -107,6 +112,13 @@ def said(found: Noise) -> list[str]:
         lines.append(
             f"{found.lost_halves:,} paths have a half without a right rollout of the bare problem: "
             "it would drop them"
+        )
+    if (whole := found.whole).cut and whole.between:
+        lines.append(
+            f"{whole.cut:,} of {whole.made:,} rollouts were cut at the token limit: if all of them "
+            f"are wrong, {_share(whole.if_wrong / whole.between)} of {whole.between:,} steps are "
+            f"called wrong, if all are right {_share(whole.if_right / whole.between)}; "
+            f"{_share(whole.turned / whole.between)} of the labels turn"
         )
     if found.whole.differing is not None:
         lines.append("halves have half the rollouts each: whole runs differ less from each other")

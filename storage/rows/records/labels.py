@@ -73,6 +73,9 @@ class AnswerCount:
 class StateRollouts:
     """Rollouts from one state of a path (stage `estimate`); MC(s) = c / n, equation 7."""
 
+    UNSAID: ClassVar[tuple[str, ...]] = ("cut", "cut_right")
+    """See `Rationale.UNSAID`. Rows within other rows never have them."""
+
     path_id: str
     problem_id: str
     state: int
@@ -81,10 +84,10 @@ class StateRollouts:
     n: int
     """Rollouts made."""
     c: int
-    """Rollouts that ended in the right answer."""
+    """Rollouts that ended in the right answer, `cut_right` included."""
     answers: list[AnswerCount]
     truncated: int
-    """Rollouts cut at the token limit, which count as wrong."""
+    """Rollouts cut at the token limit; `cut` says what they count as."""
     stop_rule: str
     """How n was chosen: `exact`, `exact_zero_stop`, ...; ratio labels refuse some rules."""
     shared: bool
@@ -93,6 +96,32 @@ class StateRollouts:
     seed: int
     tokens: int
     """Generated tokens that this row paid for; 0 if `shared`."""
+    cut: str | None = None
+    """What cut rollouts count as: `last_number` or `censored`; None: as wrong."""
+    cut_right: int | None = None
+    """`last_number`: cut rollouts whose last number is the right answer."""
+
+    @property
+    def counted(self) -> int:
+        """Rollouts of which `c` are right: those made, or of `censored` those that ended."""
+        return self.n - self.truncated if self.cut == "censored" else self.n
+
+    @property
+    def contradiction(self) -> str | None:
+        """What can't be of these counts together; None: nothing."""
+        if (told := sum(answer.count for answer in self.answers)) != self.n:
+            return f"answers of {told} rollouts, {self.n} made"
+        if (right := sum(answer.count for answer in self.answers if answer.correct)) != self.c:
+            return f"{right} right answers, {self.c} right rollouts"
+        if not 0 <= (self.cut_right or 0) <= min(self.c, self.truncated):
+            return f"{self.cut_right} right of {self.truncated} that were cut"
+        return None
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Right rollouts if all cut ones are wrong, and if all are right, of the `n` made."""
+        ended = self.c - (self.cut_right or 0)
+        return ended, ended + self.truncated
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayTaskError,
+    TaskCancelledError,
+)
 
 from actors.ray_errors import classified, origin
 from actors.sandbox.contract import SandboxSettings
@@ -46,6 +52,13 @@ def test_a_dead_actor_and_rays_own_trouble_are_the_infrastructures() -> None:
     for error in (ActorDiedError(), GetTimeoutError("late")):
         with pytest.raises(SandboxLost, match="run"), classified("run", SandboxLost, SandboxLost):
             raise error
+
+
+def test_work_that_was_cancelled_in_its_actor_is_the_infrastructures_trouble() -> None:
+    cancelled = _crossed(TaskCancelledError())
+    with pytest.raises(SandboxLost, match="run: its work was cancelled there"):
+        with classified("run", SandboxLost, SandboxLost):
+            raise cancelled
 
 
 def test_an_actor_that_could_not_be_made_says_what_was_raised() -> None:

@@ -12,9 +12,10 @@ from storage.audit import audit
 from storage.datasets.dataset import assemble, dataset_files
 from storage.objects.memory import MemoryStore
 from storage.rows.kinds import LABELS, PATHS, PROBLEMS, ROLLOUTS
-from storage.rows.records import Drop
+from storage.rows.records import Drop, Path, StateRollouts
 from storage.runs import layout
 from storage.runs.run import Run
+from tests.support import whole_run
 from tests.support.altered import recommit, rewrite
 from tests.support.whole_run import finished, labels, path, problems, started, work_shard
 
@@ -73,6 +74,24 @@ def test_wrong_row_counts_and_a_missing_source_are_found() -> None:
     rewrite(run, "export", 0, lambda commit: dataclasses.replace(commit, rows=99))
     run.store.delete(layout.commit_key("whole", "rationalize", 0))
     assert found(run) == [("commit_without_source", "consensus", 0), ("wrong_rows", "export", 0)]
+
+
+def test_counts_of_rollouts_that_do_not_add_up_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = whole_run.rollouts
+
+    def one_more(of: Path, state: int) -> StateRollouts:
+        row = whole(of, state)
+        return dataclasses.replace(row, n=row.n + 1) if state else row
+
+    run = started(MemoryStore())
+    work_shard(run, 1)
+    monkeypatch.setattr(whole_run, "rollouts", one_more)
+    work_shard(run, 0)
+    findings = audit(run).findings
+    assert {(each.kind, each.stage, each.shard) for each in findings} == {
+        ("counts_differ", "estimate", 0)
+    }
+    assert "answers of 8 rollouts, 9 made" in findings[0].detail
 
 
 def test_success_against_the_commits_is_checked() -> None:

@@ -27,7 +27,8 @@ def value_of(hint: Any, chance: random.Random) -> Any:
     if typing.get_origin(hint) is list:
         return [value_of(args[0], chance) for _ in range(chance.choice([0, 1, 5]))]
     if dataclasses.is_dataclass(hint):
-        return row_of(typing.cast(type[Any], hint), chance)
+        row = row_of(typing.cast(type[Any], hint), chance)
+        return dataclasses.replace(row, **dict.fromkeys(getattr(hint, "UNSAID", ())))
     values: dict[Any, list[Any]] = {
         str: TEXTS,
         int: [0, -1, 2**63 - 1, -(2**63), chance.randint(0, 99)],
@@ -60,6 +61,13 @@ def test_rows_come_back_as_they_were(kind: type[Any], count: int) -> None:
 def test_the_same_rows_give_the_same_bytes(kind: type[Any]) -> None:
     rows = [row_of(kind, random.Random(1)) for _ in range(20)]
     assert parquet.encode_shard(kind, rows) == parquet.encode_shard(kind, rows)
+
+
+def test_a_row_within_another_has_no_column_for_what_is_unsaid() -> None:
+    row = row_of(records.FirstPit, random.Random(0))
+    inner = dataclasses.replace(row_of(records.StateRollouts, random.Random(0)), cut="censored")
+    with pytest.raises(TypeError, match="cut of a state_rollouts within another row"):
+        schemas.to_table(records.FirstPit, [dataclasses.replace(row, rollouts=[inner])])
 
 
 def test_a_nan_is_kept() -> None:

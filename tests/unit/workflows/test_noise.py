@@ -13,10 +13,13 @@ import pytest
 from launch.verbs.looking.noise import show_noise
 from storage.errors import ConfigurationError
 from storage.objects.memory import MemoryStore
-from storage.rows.kinds import EXAMPLES, LABELS, PATHS
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS, ROLLOUTS
+from storage.rows.records import AnswerCount, StateRollouts
+from storage.rows.records import Path as SampledPath
+from tests.support import whole_run
 from tests.support.scripted_build import Build, configure
 from tests.support.whole_run import started
-from workflows.labels.noise import Counts, halves_differ, mended, unchanged_called_wrong
+from workflows.labels.noise import Counts, cut_labels, halves_differ, mended, unchanged_called_wrong
 from workflows.labels.values import label
 from workflows.looking.noise import mc_range, noise
 from workflows.settings import LabelSettings
@@ -152,8 +155,42 @@ def test_labels_of_a_posterior_have_no_figures_that_are_made_of_counts(built: Bu
     stages = {**spec.section("stages"), "label": {"estimate": "posterior"}}
     configuration = {**spec.configuration, "stages": stages}
     found = noise(replace(built.run, spec=replace(spec, configuration=configuration)))
-    assert len(found.not_shown) == 2
-    assert found.whole.halves == found.whole.relative == 0
+    assert len(found.not_shown) == 3
+    assert found.whole.halves == found.whole.relative == found.whole.between == 0
+
+
+def test_labels_of_cut_rollouts_are_those_of_the_two_extremes() -> None:
+    """State 1 has 4 of 8 that ended right, and 4 that were cut; state 2 nothing but cut ones."""
+    states = [(8, 8, 8), (8, 4, 8), (8, 0, 8)]
+    assert cut_labels(states, True, RATIO) == ([False, False, False], [True, True, True])
+    assert cut_labels(states, None, RATIO) == ([False, False], [True, True]), "no answer behind"
+    sure = [(8, 8, 8), (8, 2, 2)]
+    assert cut_labels(sure, False, RATIO) == ([False, False], [False, False])
+
+
+def test_the_report_has_both_bounds_of_what_was_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of state 1 2 of 8 ended right and 4 were cut: its step is wrong, or right, by those alone."""
+    whole = whole_run.rollouts
+
+    def cut(of: SampledPath, state: int) -> StateRollouts:
+        row = whole(of, state)
+        answers = [AnswerCount("2", 2, True), AnswerCount(None, 6, False)]
+        return replace(row, c=2, answers=answers, truncated=4) if state == 1 else row
+
+    monkeypatch.setattr(whole_run, "rollouts", cut)
+    run = whole_run.finished(MemoryStore())
+    found = noise(run).whole
+    shards = run.shards_of(ROLLOUTS.stage)
+    labelled = {row.path_id for shard in shards for row in run.read_rows(LABELS, shard)}
+    paths = len(labelled)
+    rows = [row for shard in shards for row in run.read_rows(ROLLOUTS, shard)
+            if row.path_id in labelled and not row.shared]  # fmt: skip
+    assert (found.made, found.cut) == (sum(r.n for r in rows), sum(r.truncated for r in rows))
+    assert (found.if_wrong, found.if_right, found.turned) == (paths, 0, paths)
+    show_noise(run, as_json=False)
+    assert "50.0 % of the labels turn" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_a_run_without_labels_is_refused_in_one_line() -> None:
