@@ -259,10 +259,11 @@ async def make(making: Making, chosen: argparse.Namespace) -> None:
     bench = making.out / "benchmark"
     problems, responses = problems_of(bench), read_responses(bench / "processbench")
     async with making.held:
-        for seed in range(chosen.seeds):
-            for point in prunings(chosen.histories) if chosen.only != "search" else ():
+        for seed in range(chosen.seeds if chosen.only != "search" else 0):
+            for point in prunings(chosen.histories):
                 await making.prune(point, seed, responses)
-            for point in searches(chosen.most) if chosen.only != "pruning" else ():
+        for seed in range(chosen.seeds if chosen.only != "pruning" else 0):
+            for point in searches(chosen.most):
                 await making.search(point, seed, problems)
 
 
