@@ -271,9 +271,8 @@ class Solution:
         if watch.oom_kills() > self.oom_before:
             return True
         most = terms.memory_bytes + self.desk.warm_resident
-        # Descriptors of many threads take long to list, and a thread has so many at most.
-        pipes = used.threads * self.desk.hard.open_files * watch.PIPE_BYTES
-        if used.resident + watch.socket_bytes() + pipes + used.mappings <= most:
+        ceiling = watch.kernel_ceiling(used.threads * self.desk.hard.open_files)
+        if used.resident + ceiling + used.mappings <= most:
             return False
         kernel = watch.kernel_bytes(used.pids)
         if used.resident + kernel + used.mappings <= most:

@@ -101,12 +101,16 @@ def kernel_bytes(pids: tuple[int, ...]) -> int:
         with contextlib.suppress(OSError):
             for tid in os.listdir(f"/proc/{pid}/task"):  # each can have descriptors of its own
                 pipes |= _pipes_of(f"/proc/{pid}/task/{tid}/fd")
-    return len(pipes) * PIPE_BYTES + socket_bytes()
+    return kernel_ceiling(len(pipes))
 
 
-def socket_bytes() -> int:
-    """The same for sockets: every one of the box's network counts as full."""
-    return arena.value_in("/proc/net/sockstat", b"sockets: used ") * SOCKET_BYTES
+def kernel_ceiling(pipes: int) -> int:
+    """The same for so many pipes; every socket of the box's network counts as full.
+
+    Descriptors of many threads take long to list: how many they can have at most often decides.
+    """
+    sockets = arena.value_in("/proc/net/sockstat", b"sockets: used ")
+    return pipes * PIPE_BYTES + sockets * SOCKET_BYTES
 
 
 def mapping_bytes(pids: tuple[int, ...], most: int) -> int:
