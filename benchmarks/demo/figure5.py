@@ -10,7 +10,8 @@ Left: problems of the demo world, solved by the demo's policy with the trained v
 `solve`. Right: Maj@N of the same verifier by stage `score` on the demo's ProcessBench, with all
 histories and without those that can't change a verdict. Tokens are those that a point asks for, of
 both models; what several points ask for alike is computed once (`benchmarks.remembering`). Spreads
-are standard deviations over benchmarks of this size, by drawing problems with replacement.
+are standard deviations over benchmarks of this size, by drawing problems with replacement, and over
+seeds.
 
 Each point is stored when it is made, and a second call makes those that are missing.
 
