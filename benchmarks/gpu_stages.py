@@ -158,7 +158,7 @@ class Stages:
         seconds, _ = watch.read()
         await forget(engine)
         watch = Stopwatch()
-        tokens, _ = await asked_directly(engine, tap.asked)
+        tokens = sum(span.tokens for span in await asked_directly(engine, tap.asked))
         raw = tokens / watch.read()[0]
         rate = tap.tokens / seconds
         drops = sum(len(result.drops) for result in results)

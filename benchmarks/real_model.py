@@ -269,7 +269,7 @@ async def _tokens_of(stage: Any, rows: Sequence[Problem]) -> int:
 
 
 async def _raw(engine: VllmEngine, tap: Tap) -> int:
-    tokens, _ = await asked_directly(engine, tap.asked)
+    tokens = sum(span.tokens for span in await asked_directly(engine, tap.asked))
     return tokens
 
 

@@ -1,6 +1,7 @@
 """Scripts per second through our sandbox, against the ways in which others run a script.
 
     python -m benchmarks.sandbox [--seconds 20] [--out results.json]
+    python -m benchmarks.sandbox --blocks [--rounds 8]    CPU of a block, the supervisor's included
 
 The ways run on one machine, with two slots and one script at a time per slot: `ours` (per backend),
 `docker run` per script, `docker exec` into a warm container, and a bare `python` subprocess. Then
@@ -8,6 +9,10 @@ come sessions of eight blocks, and the time that ours adds to the script's own.
 
 Invariant: the ways take turns in slices, so that a load on the machine hits all of them. Every
 script's answer is checked, and a wrong one stops the benchmark.
+
+`--blocks` is for comparing two versions, in turn. It prints medians of rounds of a session's blocks
+under bubblewrap, whose processes' CPU is added up: nothing; half a second's sleep; the same
+with five threads and twenty pipes, all of which the supervisor looks at every 50 ms.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+
+import psutil
 
 from actors.sandbox import Backend, Limits, Request, SandboxSettings, open_sandbox
 from actors.sandbox.docker.box import description, start, try_image
@@ -44,6 +51,17 @@ print(sum(roots), Rational(1, 3) + Rational(1, 6))
 """
 ANSWER = "5 1/2\n"
 LIMITS = Limits(wall_s=60.0, cpu_s=60.0)
+ASLEEP = "import time; time.sleep(0.5)"
+BESIDE = """
+import os, threading, time
+pipes = [os.pipe() for _ in range(20)]
+threads = [threading.Thread(target=time.sleep, args=(0.5,)) for _ in range(5)]
+for each in threads: each.start()
+for each in threads: each.join()
+for end in sum(pipes, ()): os.close(end)
+"""
+BLOCK_KINDS = {"nothing": ("", 50), "asleep": (ASLEEP, 4), "threads and pipes": (BESIDE, 4)}
+"""Code, and how often in a round."""
 TARGETS = {"docker run": 25.0, "docker exec": 15.0, "subprocess": 15.0}
 
 
@@ -204,6 +222,29 @@ async def measure(seconds: float) -> dict[str, object]:
     }
 
 
+def cpu_s() -> float:
+    """CPU time of all that this process has started."""
+    below = psutil.Process().children(recursive=True)
+    return sum(sum(process.cpu_times()[:4]) for process in below)
+
+
+async def block_prices(rounds: int) -> None:
+    """Print the CPU time of a block of each kind."""
+    pool = open_sandbox(SandboxSettings(Backend.BUBBLEWRAP, slots=1))
+    await pool.start()
+    async with pool.session("blocks") as session:
+        for name, (code, count) in BLOCK_KINDS.items():
+            spent = []
+            for _ in range(rounds):
+                before = cpu_s()
+                for _ in range(count):
+                    if (seen := await session.run(code, LIMITS)).verdict != "ok":
+                        raise SystemExit(f"{name}: {seen}")
+                spent.append((cpu_s() - before) / count)
+            print(f"{name:<20}{1000 * statistics.median(spent):>8.2f} ms of CPU", flush=True)
+    await pool.close()
+
+
 def table(result: dict[str, object]) -> str:
     """Show the figures to a person."""
     ways, ratios = result["ways"], result["times_as_many"]
@@ -223,7 +264,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     arguments.add_argument("--seconds", type=float, default=20.0, help="per way")
     arguments.add_argument("--out", type=Path)
+    arguments.add_argument("--blocks", action="store_true", help="only the CPU of a block")
+    arguments.add_argument("--rounds", type=int, default=8, help="of blocks")
     chosen = arguments.parse_args()
+    if chosen.blocks:
+        return asyncio.run(block_prices(chosen.rounds))
     result = asyncio.run(measure(chosen.seconds))
     print(table(result))
     if chosen.out:

@@ -17,7 +17,9 @@ The first round is always `quiet`; `--rounds` names the others:
 
 A row says how many were answered, with the rewards of the quiet round (within `--tolerance`, since
 vLLM is not batch-invariant) or with others; how many were refused in the form; and how many got
-anything else. The last line says what was left of the server's processes and containers.
+anything else. Of others it says where they part from the quiet round's: at a sampled `text`, at
+what the same `code` printed, or at a `reward` alone. The last line says what was left of the
+server's processes and containers.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,8 +62,8 @@ class Round:
     what: str
     became: Became
     seconds: float
-    other: int
-    """Answers with other rewards than those of the quiet round."""
+    other: Counter[str]
+    """Answers with other rewards than those of the quiet round, by where they part from it."""
 
     @property
     def row(self) -> dict[str, Any]:
@@ -69,7 +72,8 @@ class Round:
         return {
             "round": self.what,
             "answered": len(self.became.answers),
-            "other_rewards": self.other,
+            "other_rewards": self.other.total(),
+            "parted_at": dict(self.other),
             "refused": dict(self.became.refused),
             "wrong": len(self.became.wrong),
             "seconds": round(self.seconds, 1),
@@ -77,6 +81,27 @@ class Round:
             "p99_s": round(waits[int(0.99 * (len(waits) - 1))], 1),
             "tokens": self.became.tokens,
         }
+
+
+History = Mapping[str, Any]
+
+
+def parted_at(histories: Sequence[History], before: Sequence[History]) -> str:
+    """Where an answer with other rewards parts from an earlier one: `text`, `code` or `reward`."""
+
+    def parts(history: History) -> Iterator[tuple[str, Any]]:
+        for step in range(len(history["rewards"])):
+            runs = [run for run in history["executions"] if run["step"] == step]
+            yield "text", (history["analyses"][step], [run["code"] for run in runs])
+            yield "code", [(run["verdict"], run["output"]) for run in runs]
+            yield "text", history["verifications"][step]
+
+    pairs = (
+        pair
+        for one, other in zip(histories, before, strict=False)
+        for pair in zip(parts(one), parts(other), strict=False)
+    )
+    return next((what for (what, one), (_, other) in pairs if one != other), "reward")
 
 
 def bodies(model: str, count: int) -> list[dict[str, Any]]:
@@ -90,7 +115,7 @@ def bodies(model: str, count: int) -> list[dict[str, Any]]:
         rng = random.Random(0)
         pairs = [(each.text, list(solutions.write(each, HABITS, rng).steps)) for each in problems]
     return [
-        {"id": f"r{at}", "problem": problem, "steps": steps, "details": False}
+        {"id": f"r{at}", "problem": problem, "steps": steps}
         for at, (problem, steps) in enumerate(pairs)
     ]
 
@@ -98,17 +123,20 @@ def bodies(model: str, count: int) -> list[dict[str, Any]]:
 def rounds(server: Served, proxy: EngineProxy, asked: argparse.Namespace) -> Iterator[Round]:
     """All of them, in order."""
     questions = bodies(asked.model, asked.at_once)
-    quiet: dict[int, list[float]] = {}
+    quiet = Became()
 
     def done(what: str, asking: Callable[[], Any]) -> Round:
         began = time.monotonic()
         became: Became = asyncio.run(asking())
         seconds = time.monotonic() - began
-        if not quiet:
-            quiet.update(became.answers)
-        for line in became.wrong[:3]:
+        if not quiet.answers:
+            quiet.answers.update(became.answers)
+            quiet.histories.update(became.histories)
+        others = became.other_than(quiet.answers, asked.tolerance)
+        for line in [*became.wrong[:3], *list(others.values())[:9]]:
             print(f"  {what}: {line}", file=sys.stderr)
-        return Round(what, became, seconds, len(became.other_than(quiet, asked.tolerance)))
+        parted = (parted_at(became.histories[each], quiet.histories[each]) for each in others)
+        return Round(what, became, seconds, Counter(parted))
 
     def during(act: Callable[[], Any]) -> Callable[[], Any]:
         half = asked.at_once / 2
@@ -152,6 +180,7 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=0.0)
     parser.add_argument("--set", action="append", default=[], help="as stepmill serve takes it")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with this process
     asked.rounds = frozenset(asked.rounds.split(","))
     if unknown := asked.rounds.difference(ROUNDS):
         parser.error(f"--rounds: there is no {min(unknown)!r}: any of {', '.join(ROUNDS)}")

@@ -17,10 +17,14 @@ from storage.errors import ConfigurationError, RunStopped, StepmillError
 from storage.secrecy import hidden
 
 INFRASTRUCTURE, INTERRUPTED = 3, 130
+GONE = ConfigurationError("the working folder was deleted: `cd` to another")
 
 
 def failed(error: StepmillError, code: int) -> int:
     """Print the error, and return the exit code."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and not (working_folder() or os.path.isabs(str(cause.filename))):
+        error = GONE
     again = "" if code == 2 else " (what is committed stays; the same command continues)"
     with contextlib.suppress(OSError):  # standard error may be closed
         say(f"stepmill: {hidden(str(error))}{again}", err=True)
@@ -32,13 +36,20 @@ def no_way(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):  # the reader has enough
         give_up_output()
         return 0
-    try:
-        os.getcwd()
-    except OSError:
-        return failed(ConfigurationError("the working folder was deleted: `cd` to another"), 2)
+    if not working_folder():
+        return failed(GONE, 2)
     give_up_output()  # it may be what is full
     where = error.filename or "a write failed"
     return failed(RunStopped(f"{where}: {error.strerror or error}"), INFRASTRUCTURE)
+
+
+def working_folder() -> bool:
+    """Whether there is one: somebody may have deleted it."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def head_lost(reason: str) -> None:

@@ -11,9 +11,14 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 
 from storage.plain_text import printable
+
+AGAIN_S = 0.01
+"""Seconds until then: the callback has ended."""
 
 
 def usable_streams() -> None:
@@ -39,6 +44,18 @@ class Warnings(logging.Handler):
         """Print one line, above a live display if there is one."""
         with contextlib.suppress(OSError):
             print(f"stepmill: {printable(record.getMessage())}", file=sys.stderr)
+
+
+def hear_ctrl_c_again() -> None:
+    """Let a Ctrl-C come once more that fell into a callback of Python's own, which drops errors."""
+
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            sys.__unraisablehook__(what)
+
+    sys.unraisablehook = dropped
 
 
 def show_warnings() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
@@ -280,9 +281,9 @@ def ray_session(
 
     Raises ConfigurationError and InfrastructureError where no head answers at `address`.
 
-    A private cluster serves this user only (token authentication), has its own folder, and always
-    ends with this process. A thread calls `head_lost` when the head is gone
-    (`actors.workers.head_watch`).
+    A private cluster serves this user only (token authentication), listens on the loopback alone,
+    has its own folder, and always ends with this process. A thread calls `head_lost` when the head
+    is gone (`actors.workers.head_watch`).
     """
     address = address or os.environ.get("RAY_ADDRESS")
     folder = None
@@ -315,11 +316,28 @@ def _start(folder: Path, sandbox_actors: int) -> None:
             "_temp_dir": str(folder / str(attempt)),
         }
         try:
-            return _join("this machine", local)
+            with _loopback():
+                return _join("this machine", local)
         except InfrastructureError:
             ray.shutdown()
             if attempt + 1 == START_TRIES:
                 raise
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray take the loopback for this node's address: its processes then listen there alone.
+
+    Ray does so by itself where it makes no clusters of several machines (macOS, Windows). It reads
+    the variable for that when it is imported, and turns `_node_ip_address="127.0.0.1"` into the
+    machine's outer address.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _join(name: str, where: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ Left: problems of the demo world, solved by the demo's policy with the trained v
 `solve`. Right: Maj@N of the same verifier by stage `score` on the demo's ProcessBench, with all
 histories and without those that can't change a verdict. Tokens are those that a point asks for, of
 both models; what several points ask for alike is computed once (`benchmarks.remembering`). Spreads
-are standard deviations over benchmarks of this size, by drawing problems with replacement.
+are standard deviations over benchmarks of this size, by drawing problems with replacement, and over
+seeds.
 
 Each point is stored when it is made, and a second call makes those that are missing.
 
@@ -259,10 +260,11 @@ async def make(making: Making, chosen: argparse.Namespace) -> None:
     bench = making.out / "benchmark"
     problems, responses = problems_of(bench), read_responses(bench / "processbench")
     async with making.held:
-        for seed in range(chosen.seeds):
-            for point in prunings(chosen.histories) if chosen.only != "search" else ():
+        for seed in range(chosen.seeds if chosen.only != "search" else 0):
+            for point in prunings(chosen.histories):
                 await making.prune(point, seed, responses)
-            for point in searches(chosen.most) if chosen.only != "pruning" else ():
+        for seed in range(chosen.seeds if chosen.only != "pruning" else 0):
+            for point in searches(chosen.most):
                 await making.search(point, seed, problems)
 
 

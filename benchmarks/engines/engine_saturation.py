@@ -105,8 +105,8 @@ class Bench:
         """The same requests, straight to the stage's own engine."""
         requests = vllm_requests(engine._renderer, engine._context, self.asked(seed))
         watch = Stopwatch()
-        tokens, _ = await handed_over(engine, requests)
-        return Measured(tokens, *watch.read())
+        spans = await handed_over(engine, requests)
+        return Measured(sum(span.tokens for span in spans), *watch.read())
 
     async def stage(self, engine: VllmEngine, seed: int, settings: SampleSettings) -> Measured:
         """The sample stage over one shard of all problems, no verdict known beforehand."""

@@ -1,6 +1,6 @@
 """What the benchmarks of saturation share: requests handed to bare vLLM, pairs compared, a table.
 
-Invariant: a pair's two passes ask for the same tokens in the same process. Both rates count
+Invariant: a pair's passes ask for the same tokens in the same process. All rates count
 generated tokens only. The ratio is the median over the pairs.
 """
 
@@ -13,11 +13,11 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.engines.contract import Chat, Reply, Sampling
 from actors.engines.rendering import ChatRenderer
@@ -42,6 +42,32 @@ class Measured:
         return self.tokens / self.seconds
 
 
+class Span(NamedTuple):
+    """One request."""
+
+    owner: Hashable
+    """What it is a part of: requests of one owner wait for each other."""
+    began: float
+    ended: float
+    tokens: int
+
+
+def full_rate(spans: Sequence[Span], places: int) -> float:
+    """Tokens a second until fewer owners are left than the engine has places.
+
+    What is under way then counts with half of its tokens.
+    """
+    last: dict[Hashable, float] = {}
+    for span in spans:
+        last[span.owner] = max(span.ended, last.get(span.owner, 0.0))
+    ends = sorted(last.values())
+    dry = ends[max(0, len(ends) - places)]
+    tokens = sum(
+        span.tokens if span.ended <= dry else span.tokens / 2 for span in spans if span.began < dry
+    )
+    return tokens / (dry - min(span.began for span in spans))
+
+
 class Stopwatch:
     """Seconds that went by, and processor time of this process."""
 
@@ -58,17 +84,16 @@ def tokens_of(output: Any) -> int:
     return sum(len(done.token_ids) for done in output.outputs)
 
 
-async def handed_over(engine: VllmEngine, requests: Sequence[tuple[Any, Any]]) -> tuple[int, float]:
-    """(prompt, sampling) pairs, all at once and straight to vLLM: (tokens, seconds under way)."""
+async def handed_over(engine: VllmEngine, requests: Sequence[tuple[Any, Any]]) -> list[Span]:
+    """(prompt, sampling) pairs, all at once and straight to vLLM."""
 
-    async def one(prompt: Any, wanted: Any) -> tuple[int, float]:
-        began = time.perf_counter()
-        sent = engine._llm.generate(prompt, wanted, f"raw-{next(_numbers)}")
+    async def one(prompt: Any, wanted: Any) -> Span:
+        number, began = next(_numbers), time.perf_counter()
+        sent = engine._llm.generate(prompt, wanted, f"raw-{number}")
         tokens = sum([tokens_of(output) async for output in sent])
-        return tokens, time.perf_counter() - began
+        return Span(number, began, time.perf_counter(), tokens)
 
-    seen = await asyncio.gather(*(one(*request) for request in requests))
-    return sum(tokens for tokens, _ in seen), sum(seconds for _, seconds in seen)
+    return await asyncio.gather(*(one(*request) for request in requests))
 
 
 class Tap:
@@ -78,16 +103,21 @@ class Tap:
         self._engine = engine
         self.spell = engine.spell
         self.asked: list[tuple[Chat, Sampling]] = []
-        self.tokens = 0
-        self.busy_s = 0.0
+        self.spans: list[Span] = []
+        """Each belongs to the task that asked."""
+
+    @property
+    def tokens(self) -> int:
+        """Generated tokens of all requests that ended."""
+        return sum(span.tokens for span in self.spans)
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """Pass a request on."""
         self.asked.append((chat, sampling))
         began = time.perf_counter()
         reply = await self._engine.generate(chat, sampling)
-        self.busy_s += time.perf_counter() - began
-        self.tokens += sum(completion.tokens for completion in reply.completions)
+        tokens = sum(completion.tokens for completion in reply.completions)
+        self.spans.append(Span(asyncio.current_task(), began, time.perf_counter(), tokens))
         return reply
 
     async def close(self) -> None:
@@ -120,9 +150,7 @@ def vllm_requests(
     return requests
 
 
-async def asked_directly(
-    engine: VllmEngine, asked: Sequence[tuple[Chat, Sampling]]
-) -> tuple[int, float]:
+async def asked_directly(engine: VllmEngine, asked: Sequence[tuple[Chat, Sampling]]) -> list[Span]:
     """What a stage asked for, all at once and straight to vLLM, as `handed_over` has it."""
     return await handed_over(engine, vllm_requests(engine._renderer, engine._context, asked))
 

@@ -27,6 +27,7 @@ import polars as pl
 
 from launch.browse.desk import Desk
 from launch.browse.server import TYPES, to_json
+from launch.exits import working_folder
 from storage.errors import InputError
 from storage.objects.opening import open_store
 from storage.runs.marks import Mark
@@ -112,7 +113,8 @@ def _write_paths(desk: Desk, place: Path, told: Callable[[int, int], None], work
     for path_id, shard in marked.select("path_id", "shard").iter_rows():
         marks.setdefault(shard, []).extend(desk.reviews.of(path_id))
     write = partial(_write_shard, run.store.url, run.name, place / "paths")
-    if workers == 1 or run.store.url.startswith("memory:"):
+    # A process of its own starts in our working folder.
+    if workers == 1 or run.store.url.startswith("memory:") or not working_folder():
         for done, shard in enumerate(shards, start=1):
             _shard_file(run, place / "paths", shard, marks.get(shard, []))
             told(done, len(shards))

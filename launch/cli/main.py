@@ -32,7 +32,7 @@ from launch.cli import (
 from launch.cli.examples import show_examples
 from launch.exits import INFRASTRUCTURE, failed, no_way
 from launch.shown.text import json_line, say
-from launch.streams import flushed, give_up_output, show_warnings, usable_streams
+from launch.streams import flushed, give_up_output, hear_ctrl_c_again, show_warnings, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
 from storage.runs.layout import DEFAULT_STORE
 from storage.secrecy import hidden
@@ -240,15 +240,24 @@ def main() -> None:
     # A script's background jobs start with SIGINT ignored; a SIGINT sent to them is meant.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     usable_streams()
+    hear_ctrl_c_again()
     show_warnings()
-    sys.exit(run_command(sys.argv[1:]))
+    try:
+        code = run_command(sys.argv[1:])
+    except KeyboardInterrupt:  # once more, while it was said that the first one interrupted
+        code = INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own end would print a traceback
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
     """Run one verb; every error becomes one message and an exit code."""
     try:
-        outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
-        flushed()
+        try:
+            outcome = app(arguments, prog_name="stepmill", standalone_mode=False)
+            flushed()
+        except KeyboardInterrupt:
+            outcome = INTERRUPTED
         if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
             again = shlex.join(["stepmill", *arguments])
             say(f"stepmill: interrupted; the same command continues: {hidden(again)}", err=True)

@@ -89,6 +89,13 @@ class _Paced:
         super().connect()  # type: ignore[misc]
         self.sock = _Socket(self.sock, self)
 
+    def _tunnel(self) -> None:
+        """Have a proxy connect us, at the pace of the exchange; TLS then needs the bare socket."""
+        self.pace = _HERE.pace
+        bare, self.sock = self.sock, _Socket(self.sock, self)
+        super()._tunnel()  # type: ignore[misc]
+        self.sock = bare
+
 
 class _Connection(_Paced, AWSHTTPConnection):  # type: ignore[misc]
     pass

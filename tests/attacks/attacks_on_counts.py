@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from case import Case, with_limits
 
-OPEN = with_limits(wall_s=8, cpu_s=1, memory_mb=192)
+OPEN = with_limits(wall_s=30, cpu_s=1, memory_mb=192)
+"""Of time there is much: on a busy machine little of it is the processor's."""
 BURN = """
 def burn(seconds):
     began = time.process_time()
@@ -48,7 +49,7 @@ CASES = (
         + """
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 began = time.monotonic()
-while time.monotonic() - began < 7:
+while time.monotonic() - began < 28:
     pid = os.fork()
     if pid == 0:
         burn(0.03)
@@ -66,7 +67,7 @@ print("BREACH")
         BURN
         + """
 began = time.monotonic()
-while time.monotonic() - began < 7:
+while time.monotonic() - began < 28:
     if os.fork() == 0:
         if os.fork() == 0: burn(0.03)
         os._exit(0)

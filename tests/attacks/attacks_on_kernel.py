@@ -90,11 +90,11 @@ for _ in range(22):
         os.write(done[1], b".")
         time.sleep(60)
 for _ in range(22): os.read(done[0], 1)
-time.sleep(1)
+time.sleep(12)
 print("BREACH")
 """,
         ("memory",),
-        limits=with_limits(memory_mb=64),
+        limits=with_limits(memory_mb=64, wall_s=20),
         cannot={"docker-runsc": NO_SHARE},
     ),
     Case(66, "sets triggers of the whole machine", PRESSURE, ("ok",)),

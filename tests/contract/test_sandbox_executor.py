@@ -11,8 +11,10 @@ import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -53,6 +55,19 @@ def executor() -> Iterator[Any]:
     yield actor
     ray.get(actor.close.remote())
     ray.kill(actor)
+
+
+async def test_a_private_cluster_listens_on_the_loopback_alone(executor: Any) -> None:
+    await executor.pid.remote()
+    here = psutil.Process()
+    family = {process.pid: process.name() for process in [here, *here.children(recursive=True)]}
+    listening = {
+        (family[one.pid], ip_address(one.laddr.ip.removeprefix("::ffff:")))
+        for one in psutil.net_connections("inet")
+        if one.pid in family and one.status == psutil.CONN_LISTEN
+    }
+    assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
+    assert [one for one in listening if not one[1].is_loopback] == []
 
 
 @pytest.mark.parametrize("backend", [Backend.DOCKER, Backend.BUBBLEWRAP])

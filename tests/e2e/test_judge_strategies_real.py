@@ -28,13 +28,13 @@ from actors.engines.scripted import ScriptedEngine
 from actors.sandbox import open_sandbox
 from actors.sandbox.contract import Sandbox, SandboxSettings
 from actors.workers.contract import Processor
-from demo import check, world
+from demo import world
 from demo.tool_user import tool_user
-from demo.truth import Scores
+from demo.truth import Scores, true_first_errors
 from launch.config import load
 from storage.audit import audit
 from storage.objects.opening import open_store
-from storage.rows.kinds import AGREEMENTS, GROUNDED, LABELS, PATHS, RETRIED, ShardRows
+from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, RETRIED
 from tests.support.judge_strategies import CONFIGS, OURS, SPARK
 from tests.support.lent import Lent
 from tests.support.local_cluster import LocalCluster
@@ -129,7 +129,10 @@ def test_real_models_keep_solutions_with_true_labels(
     written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     written |= {"problems": "problems.jsonl", "shard_size": 8}
     written["sandbox"] = {"slots": 6}
-    written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
+    if "solutions" in written:
+        written["solutions"] = written["problems"]
+    else:
+        written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
     for role, model in written["models"].items():
         if model["kind"] == "vllm":
             model["model"] = str(ROOT / "demo/models" / role)
@@ -151,33 +154,28 @@ def test_real_models_keep_solutions_with_true_labels(
     house.loop.run_until_complete(continue_run(run, config, cluster, 4, lambda event: None))
     finish(run)
     assert audit(run).findings == ()
-    scores, reasons, paths = Scores(), {}, 0
+    scores, reasons, truths = Scores(), {}, true_first_errors(run)
+    paths = len(truths)
     named: dict[bool, list[bool]] = {True: [], False: []}
     labelled: list[bool] = []
     tried, helped = 0, 0
     for shard in range(run.spec.plan.shards):
-        rows = ShardRows({PATHS: run.read_rows(PATHS, shard)})
-        if name == "groundedprm" and GROUNDED.unfold:
-            rows = GROUNDED.unfold(rows.but({GROUNDED: run.read_rows(GROUNDED, shard)}))
-        sampled = {row.path_id: row for row in rows[PATHS]}
-        paths += sum(row.selected for row in sampled.values())
+        sampled = {row.path_id: row for row in run.read_rows(PATHS, shard)}
         for row in run.read_rows(AGREEMENTS, shard):
             if row.kept:
-                problem = world.problem(row.problem_id)
-                truth = check.first_error(problem, sampled[row.path_id].steps)
+                truth = truths[row.path_id]
                 scores.add(row.labels, truth)
                 first = row.labels.index(False) if False in row.labels else None
                 named[truth is None].append(first == truth)
                 if name == "fover":  # stricter than the checker, which doesn't read gates' names
+                    problem = world.problem(row.problem_id)
                     assert row.labels == decided(problem.text, tuple(sampled[row.path_id].steps))
                     assert truth is None or (first is not None and first <= truth)
             else:
                 reasons[row.reason] = reasons.get(row.reason, 0) + 1
         if name in AGREEING:
             for label in run.read_rows(LABELS, shard):
-                problem = world.problem(label.problem_id)
-                truth = check.first_error(problem, sampled[label.path_id].steps)
-                labelled.append(label.first_error == truth)
+                labelled.append(label.first_error == truths[label.path_id])
         if name == "int":
             made = run.read_rows(RETRIED, shard)
             tried, helped = tried + len(made), helped + sum(row.kept for row in made)

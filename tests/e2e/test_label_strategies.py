@@ -93,6 +93,16 @@ def test_hard_labels_after_the_first_zero_are_dropped(built: Mapping[str, Build]
         assert len(row.mc) == len(row.labels) + 1
 
 
+def test_soft_labels_after_the_first_zero_are_dropped_too(built: Mapping[str, Build]) -> None:
+    build = built["math_shepherd_soft"]
+    steps = {path.path_id: len(path.steps) for path in build.rows(PATHS)}
+    labels = build.rows(LABELS)
+    assert any(len(row.labels) < steps[row.path_id] for row in labels)
+    for row in labels:
+        assert 0 not in row.mc[1:-1]
+        assert len(row.mc) == len(row.labels) + 1
+
+
 def test_scan_spends_nothing_on_right_paths_nor_on_the_bare_problem(
     built: Mapping[str, Build],
 ) -> None:

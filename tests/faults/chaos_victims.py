@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,13 @@ class Nodes:
         # Ray writes a cluster's address into its default folder, which may never have been there.
         os.environ["RAY_TMPDIR"] = str(self._folder.path)
         head = {"num_cpus": 0, "include_dashboard": False} | SMALL
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head))
         self.address: str = self._cluster.address
         self._nodes = [self._add() for _ in range(count)]
 
     def _add(self) -> Any:
-        """A node; Ray gives its processes 30 seconds, which a busy machine may miss: then again."""
         resources = {"place": 8, "sandbox": 1}
-        for _ in range(STARTS - 1):
-            with contextlib.suppress(TimeoutError):
-                return self._cluster.add_node(num_cpus=2, resources=resources, **SMALL)
-        return self._cluster.add_node(num_cpus=2, resources=resources, **SMALL)
+        return started(lambda: self._cluster.add_node(num_cpus=2, resources=resources, **SMALL))
 
     def _raylet(self, node: Any) -> int:
         pid: int = node.all_processes["raylet"][0].process.pid
@@ -90,6 +86,14 @@ class Nodes:
         """Stop everything."""
         self._cluster.shutdown()
         self._folder.remove()
+
+
+def started(start: Callable[[], Any]) -> Any:
+    """Ray gives a node's processes 30 seconds, which a busy machine may miss: then again."""
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(Exception):  # Ray's is a bare one
+            return start()
+    return start()
 
 
 def processes() -> Iterator[tuple[int, int, str]]:

@@ -5,13 +5,17 @@ Each works, or ends with 0, 2 or 3 and one line; none with a traceback.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import resource
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +26,19 @@ from launch.cli.main import run_command
 from storage.datasets.dataset import assemble
 from storage.objects.local import LocalStore
 from tests.support.commands import environment
+from tests.support.ports import free_port
 from tests.support.whole_run import finished, started
 
 VERBS = ["status whole", "status whole --json", "audit whole", "download whole {to}",
          "compare whole", "texts whole", "grade", "stages", "noise whole", "show whole",
-         "runs"]  # fmt: skip
-REFUSED = ["score /nowhere/model {to}", "serve /nowhere/model"]
+         "runs", "browse whole --out {to}"]  # fmt: skip
+KINDS = ["generative", "direct", "discriminative", "value", "orm", "implicit"]
+REFUSED = ["score /nowhere/model {given}", "serve /nowhere/model", "solve /nowhere/model {given}",
+           "evaluate /nowhere/model {given}", "refine /nowhere/model {given}",
+           *[f"train {{training}} --kind {kind}" for kind in KINDS]]  # fmt: skip
 """They would open a model; that there is none is one line whatever the plight."""
+MOMENTS_S = 8.0
+"""Seconds within which Ctrl-C comes: so long do the verbs take, side by side."""
 ANSWERS = '{"answer": "½π", "reference": "0.5"}\n' * 3
 
 
@@ -74,7 +84,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begun(
     verb: str, folder: Path, store: Path, plight: Plight = Plight("none")
 ) -> subprocess.Popen[str]:
-    arguments = shlex.split(verb.format(to=folder / "to"))
+    given, training = folder / "given.jsonl", folder / "training.yaml"
+    given.write_text('{"problem": "1 + 1?", "steps": ["2"], "label": -1}\n')
+    training.write_text(f"run: whole\nbase: /nowhere/model\nstore: file:{store}\n")
+    arguments = shlex.split(verb.format(to=folder / "to", given=given, training=training))
     return subprocess.Popen(
         ["bash", "-c", plight.shell, "bash", sys.executable, "-m", "launch", *arguments],
         cwd=folder,
@@ -112,7 +125,6 @@ def test_a_verb_without_its_model_says_so_in_one_line(
     for number, verb in enumerate(REFUSED):
         folder = tmp_path / str(number)
         folder.mkdir()
-        (folder / "to").write_text('{"problem": "1 + 1?", "steps": ["2"]}\n')
         verbs[verb] = begun(verb, folder, store, plight)
     for verb, process in verbs.items():
         said, errors = process.communicate("", timeout=120)
@@ -120,6 +132,29 @@ def test_a_verb_without_its_model_says_so_in_one_line(
         assert "Traceback" not in said + errors, verb
         heard = "all closed" != plight.name != "a full output and error"
         assert errors.count("\n") == heard, f"{verb}: {errors}"
+
+
+@pytest.mark.parametrize("plight", PLIGHTS, ids=lambda plight: plight.name)
+def test_a_page_is_there_until_ctrl_c_or_one_line_is_said(
+    plight: Plight, store: Path, tmp_path: Path
+) -> None:
+    page = begun(f"browse whole --no-open --port {(port := free_port())}", tmp_path, store, plight)
+    stays = plight.ends == {0} and "|" not in plight.shell
+    while page.poll() is None and not (stays and answers(port)):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            page.wait(0.1)
+    if stays:
+        os.killpg(page.pid, signal.SIGINT)
+    said, errors = page.communicate(timeout=60)
+    assert page.returncode in plight.ends, errors
+    assert "Traceback" not in said + errors
+    assert errors.count("\n") <= (page.returncode != 0), errors
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä∑数", "%", "a&b=c", "q'\"q"])
@@ -139,12 +174,55 @@ def test_a_folder_is_the_one_that_is_named(
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-def test_doctor_in_a_deleted_folder_says_so(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "verb", ["doctor --store file:here", "browse whole --out here", "download whole here"]
+)
+def test_what_needs_the_folder_that_was_deleted_says_so(
+    verb: str, store: Path, tmp_path: Path
+) -> None:
     gone = next(plight for plight in PLIGHTS if plight.name == "a deleted folder")
-    told = begun("doctor --store file:here", tmp_path, store, gone)
+    told = begun(verb, tmp_path, store, gone)
     _, errors = told.communicate(timeout=200)
     assert told.returncode == 2
-    assert errors == "stepmill: the working folder was deleted: `cd` to another\n"
+    assert errors.strip() == "stepmill: the working folder was deleted: `cd` to another"
+
+
+def deaf() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+SEEDS = [int(os.environ["STEPMILL_SEED"])] if "STEPMILL_SEED" in os.environ else range(2)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ctrl_c_twice_at_any_moment_is_at_most_one_line(
+    seed: int, store: Path, tmp_path: Path
+) -> None:
+    """Before our own code begins, where Python would print a traceback, the signal is ignored."""
+    chance, verbs, moments = random.Random(seed), {}, []
+    unheard = Plight("", before=deaf)
+    for number, verb in enumerate([*VERBS, *REFUSED, "browse whole --no-open"]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        verbs[verb] = begun(verb, folder, store, unheard)
+        first = time.monotonic() + chance.uniform(0, MOMENTS_S)
+        moments += [(first, verb), (first + chance.choice([0, 0.02, 0.5]), verb)]
+    for moment, verb in sorted(moments):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            verbs[verb].wait(max(0.0, moment - time.monotonic()))
+        if verbs[verb].poll() is None:
+            os.killpg(verbs[verb].pid, signal.SIGINT)
+    for verb, process in verbs.items():
+        while process.poll() is None and verb.endswith("--no-open"):  # who heard nothing goes on
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+        said, errors = process.communicate(ANSWERS, timeout=120)
+        about = f"seed {seed}, {verb}: {process.returncode} {errors}"
+        assert process.returncode in (0, 2, 130, -signal.SIGINT), about
+        assert "Traceback" not in said + errors, about
+        assert errors.count("\n") <= 1, about
 
 
 @pytest.mark.fault

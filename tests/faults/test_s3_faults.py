@@ -5,10 +5,12 @@ One weather again: `STEPMILL_SEED=3 python -m pytest tests/faults/test_s3_faults
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,7 +40,7 @@ from storage.rows.parquet import sha256_of
 from storage.runs.run import Run
 from storage.sweep import sweep
 from tests.support import swift_server
-from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.fault_proxy import BYTE_S, Fault, FaultProxy, fault_proxy
 from tests.support.ports import free_port
 from tests.support.s3_servers import KEY, SECRET, pys3local, shared_ministack
 from tests.support.whole_run import finished, path, started, work_shard
@@ -282,6 +284,34 @@ def test_a_server_that_takes_no_bytes_is_given_up_on(prefix: str) -> None:
         assert (
             S3Store.at(url, Patience(deadline_s=0.4)).put_new("a", bytes(50 << 20)) is Put.UNKNOWN
         )
+        assert time.monotonic() - began < MOST_S
+
+
+@pytest.mark.parametrize("line", [b"", b"HTTP/1.1 200 OK\r\na: "], ids=["first line", "headers"])
+def test_a_proxy_whose_word_trickles_is_given_up_on(
+    line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{door.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):  # the door is closed, or the client has gone
+                while True:
+                    client, _ = door.accept()
+                    with client, contextlib.suppress(OSError):
+                        client.sendall(line)
+                        for _ in range(1_000):
+                            client.sendall(b"a")
+                            time.sleep(BYTE_S)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        brief = Patience(tries=3, deadline_s=0.4, sleep=lambda _: None)
+        store = S3Store.at("s3://bucket/p?endpoint=https://s3.invalid", brief)
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="GET a"):
+            store.get("a")
         assert time.monotonic() - began < MOST_S
 
 

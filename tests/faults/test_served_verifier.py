@@ -78,7 +78,7 @@ def while_asked(server: Served, act: Any) -> Became:
 
 
 def all_right(became: Became, expected: dict[int, list[float]]) -> bool:
-    assert became.wrong == [] and became.other_than(expected) == []
+    assert became.wrong == [] and became.other_than(expected) == {}
     return len(became.answers) == MANY and not became.refused
 
 
@@ -123,7 +123,7 @@ def test_without_the_container_engine_what_needs_code_is_refused_until_it_is_bac
     if engine is None:
         pytest.skip("no container engine is here")
     became = while_asked(server, engine.cut)
-    assert became.wrong == [] and became.other_than(expected) == []
+    assert became.wrong == [] and became.other_than(expected) == {}
     assert set(became.refused) <= {"sandbox_unavailable", "sandbox_lost"}
     assert len(became.answers) + sum(became.refused.values()) == MANY
     refused = asyncio.run(ask_at_once(server.url, TOKEN, BODIES[:1]))
@@ -139,7 +139,7 @@ def test_a_killed_door_costs_what_it_had_in_hand_and_is_opened_again(
 ) -> None:
     (door,) = server.pids(":Door")
     became = while_asked(server, lambda: os.kill(door, signal.SIGKILL))
-    assert became.other_than(expected) == [] and not became.refused
+    assert became.other_than(expected) == {} and not became.refused
     assert len(became.answers) + len(became.wrong) == MANY
     assert {line.split()[0] for line in became.wrong} <= {"500", "503"}
     assert all_right(asyncio.run(ask_at_once(server.url, TOKEN, BODIES)), expected)
@@ -178,7 +178,7 @@ def test_told_to_stop_it_answers_what_is_in_and_leaves_nothing(
     family = server.family()
     became = while_asked(server, lambda: server.process.send_signal(signal.SIGTERM))
     assert server.process.wait(90) == 0
-    assert became.wrong == [] and became.other_than(expected) == []
+    assert became.wrong == [] and became.other_than(expected) == {}
     assert became.answers and set(became.refused) <= {"stopping"}
     assert len(became.answers) + sum(became.refused.values()) == MANY
     psutil.wait_procs(family, timeout=30)

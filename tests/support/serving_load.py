@@ -24,6 +24,8 @@ class Became:
 
     answers: dict[int, list[float]] = field(default_factory=dict)
     """Number of a request -> its rewards."""
+    histories: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    """Number of a request -> what was written, where details were asked for."""
     refused: Counter[str] = field(default_factory=Counter)
     """`error` of a typed refusal -> how many."""
     wrong: list[str] = field(default_factory=list)
@@ -34,14 +36,14 @@ class Became:
 
     def other_than(
         self, expected: Mapping[int, Sequence[float]], tolerance: float = 0.0
-    ) -> list[str]:
+    ) -> dict[int, str]:
         """The answers whose rewards are not those expected."""
-        return [
-            f"{number}: {rewards} instead of {list(expected[number])}"
+        return {
+            number: f"{number}: {rewards} instead of {list(expected[number])}"
             for number, rewards in self.answers.items()
             if len(rewards) != len(expected[number])
             or any(abs(a - b) > tolerance for a, b in zip(rewards, expected[number], strict=True))
-        ]
+        }
 
 
 async def ask_at_once(
@@ -63,6 +65,7 @@ async def ask_at_once(
             found = {}
         if answer.status == 200:
             became.answers[number] = found["rewards"]
+            became.histories[number] = found.get("histories", [])
             became.tokens += found["tokens"]
             became.seconds.append(time.monotonic() - began)
         elif set(found) == FORM:

@@ -31,6 +31,8 @@ _REMAINDER = re.compile(
 """Behind the result of a division: it is a quotient, and something is left."""
 _BEFORE = re.compile(r"(?:[-+*/^×·÷−]|\\times|\\cdot|\\div|mod|and|or|xor)\s*\$?$")
 _NUMBERS = re.compile(rf"{_APART}(?:(?<!\d)-)?\d+(?:\.\d+)?{_WHOLE}")
+_WRITTEN = re.compile(r"(?<!\w)\d+(?:(?:,|\{,\}|,?\\[,!])\d{3})*(?:\.\d+)?")
+"""A number however it is written, with or without its unit."""
 _BOX = re.compile(r"\\boxed\{[^{}]*\}")
 _BITS = frozenset({"and", "or", "xor"})
 
@@ -130,6 +132,14 @@ def numbers(text: str) -> set[Fraction]:
     return {Fraction(match[0].lstrip("-")) for match in _NUMBERS.finditer(text)} | {
         value for claim in claims(text) for value in (claim.left, claim.right, claim.result)
     }
+
+
+def unread(text: str) -> set[Fraction]:
+    """The numbers that are no `places` of a text: `1,200`, `12cm`."""
+    read = places(text)
+    found = (match for match in _WRITTEN.finditer(text)
+             if not any(place.start <= match.start() < place.end for place in read))  # fmt: skip
+    return {Fraction(re.sub(r"[^\d.]", "", match[0])) for match in found}
 
 
 def written(value: Fraction) -> str | None:

@@ -1,7 +1,8 @@
 """Goes on from a wrong number: every later step uses it in the place of the right one.
 
 A number is followed by its value. What can't be told apart is not followed: a value that the
-problem or an earlier step has too, and the small numbers that stand in any text.
+problem or an earlier step has too, the small numbers that stand in any text, and a number that is
+written in a way that is not read.
 
 Invariant: steps are rewritten whole or not at all. Every equation that a changed number enters is
 computed anew, exactly.
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from workflows.injecting.claims import OPERATIONS, Place, in_digits, places, put
+from workflows.injecting.claims import OPERATIONS, Place, in_digits, places, put, unread
 
 EVERYWHERE = frozenset(map(Fraction, (0, 1, 2, 10, 100)))
 """Values that a text may use without having them from a result."""
@@ -37,6 +38,8 @@ class Follower:
     def follow(self, text: str) -> str | None:
         """A later text with the numbers that follow; None where that can't be told."""
         changes: dict[tuple[int, int], str] = {}
+        if self._moved.keys() & unread(text):
+            return None
         for place in places(text):
             told = self._claimed(place) if place.claim else self._shown(place)
             if told is None:

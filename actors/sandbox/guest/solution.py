@@ -271,6 +271,9 @@ class Solution:
         if watch.oom_kills() > self.oom_before:
             return True
         most = terms.memory_bytes + self.desk.warm_resident
+        ceiling = watch.kernel_ceiling(used.threads * self.desk.hard.open_files)
+        if used.resident + ceiling + used.mappings <= most:
+            return False
         kernel = watch.kernel_bytes(used.pids)
         if used.resident + kernel + used.mappings <= most:
             return False

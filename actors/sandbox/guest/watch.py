@@ -42,6 +42,7 @@ class Usage:
     """Most bytes that the kernel may hold for mappings: as if each page were one."""
     pids: tuple[int, ...]
     """A living thread of each."""
+    threads: int
 
 
 def usage(until: float = math.inf) -> Usage:
@@ -50,7 +51,7 @@ def usage(until: float = math.inf) -> Usage:
     Ends at `until` (monotonic) with what it has: among processes that fight for the processor a
     look can take longer than the run has left, and a deadline must not wait for it.
     """
-    ticks, pages, space, pids = 0, 0, 0, []
+    ticks, pages, space, threads, pids = 0, 0, 0, 0, []
     for name in os.listdir("/proc"):
         if time.monotonic() > until:
             break
@@ -65,8 +66,10 @@ def usage(until: float = math.inf) -> Usage:
             continue
         pages += int(fields[21])
         space += int(fields[20])
+        threads += int(fields[17])
         pids.append(tid)
-    return Usage(ticks / TICK, pages * PAGE, space // PAGE * MAPPING_BYTES, tuple(pids))
+    mappings = space // PAGE * MAPPING_BYTES
+    return Usage(ticks / TICK, pages * PAGE, mappings, tuple(pids), threads)
 
 
 def _other_thread(pid: int, fields: list[bytes]) -> tuple[int, list[bytes]]:
@@ -92,17 +95,22 @@ def proportional_bytes(pids: tuple[int, ...]) -> int:
 
 
 def kernel_bytes(pids: tuple[int, ...]) -> int:
-    """Most memory that the kernel may hold for the sockets and pipes of this box's processes.
-
-    Every socket of the box's network counts as full.
-    """
+    """Most memory that the kernel may hold for the sockets and pipes of this box's processes."""
     pipes: set[int] = set()
     for pid in pids:
         with contextlib.suppress(OSError):
             for tid in os.listdir(f"/proc/{pid}/task"):  # each can have descriptors of its own
                 pipes |= _pipes_of(f"/proc/{pid}/task/{tid}/fd")
+    return kernel_ceiling(len(pipes))
+
+
+def kernel_ceiling(pipes: int) -> int:
+    """The same for so many pipes; every socket of the box's network counts as full.
+
+    Descriptors of many threads take long to list: how many they can have at most often decides.
+    """
     sockets = arena.value_in("/proc/net/sockstat", b"sockets: used ")
-    return len(pipes) * PIPE_BYTES + sockets * SOCKET_BYTES
+    return pipes * PIPE_BYTES + sockets * SOCKET_BYTES
 
 
 def mapping_bytes(pids: tuple[int, ...], most: int) -> int:

@@ -103,6 +103,17 @@ def test_pruning_keeps_f1_and_spends_less(made: tuple[Path, list[Counted]]) -> N
     assert pruned.tokens < best.tokens
 
 
+def test_the_spread_over_seeds_is_that_of_their_values() -> None:
+    rows = [
+        Searched("majority", "majority 1", seed, f"p{at}", at < right, 1, 0)
+        for seed, right in enumerate((2, 3, 4))
+        for at in range(4)
+    ]
+    (value,) = values_of(rows, [])
+    assert (value.value, value.seeds) == (0.75, 3)
+    assert value.between_seeds == pytest.approx(0.25)
+
+
 def test_the_picture_and_the_table_have_every_point(
     made: tuple[Path, list[Counted]], tmp_path: Path
 ) -> None:

@@ -107,3 +107,30 @@ with stopping.terminable(stop=lambda: None, told=lambda: print("ending", flush=T
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_what_was_told_to_stop_says_so_before_it_closes_anything(number: signal.Signals) -> None:
     assert told(SAYS, number)[:2] == (0, "ending\nclosed\n")
+
+
+DROPPED = """
+import time, weakref
+from launch.streams import hear_ctrl_c_again
+
+class Thing: pass
+
+def callback(_):
+    raise KeyboardInterrupt
+
+hear_ctrl_c_again()
+thing = Thing()
+kept = weakref.ref(thing, callback)
+try:
+    del thing
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+def test_a_ctrl_c_that_falls_into_a_callback_is_heard_afterwards() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.stdout, done.stderr) == ("heard\n", "")

@@ -162,8 +162,15 @@ def _by_plan(problem: Problem, error: Error) -> tuple[str, ...]:
     [
         ("Take 17, add 5, then 17.", ["17 + 0 = 17.", "17 + 5 = 22.", "22 + 17 = 39."]),
         ("How much is half of 30 and 2?", ["30 / 2 = 15.", "15 is odd, so 7 pairs.", "7 + 2 = 9."]),
+        ("Twice 615, and 4.", ["2 * 615 = 1230.", "From 1,230 on: 1230 + 4 = 1234."]),
+        ("A rope of 8 and 7.", ["8 + 7 = 15.", "The 15m rope: 15 - 7 = 8."]),
     ],
-    ids=["the right number stands elsewhere too", "a number has no equation"],
+    ids=[
+        "the right number stands elsewhere too",
+        "a number has no equation",
+        "a number has a comma",
+        "a number has its unit",
+    ],
 )
 def test_what_cannot_be_told_apart_is_not_followed(problem: str, steps: list[str]) -> None:
     first = [
