@@ -56,7 +56,6 @@ class EngineCluster(LocalCluster):
         self._made: MeteredClock | None = None
         self._opening = Charges(free)
         self._charges: dict[int, Charges] = {}
-        self._all_charges: list[Charges] = []
         self._gone = Seconds()
         """Of engines that were closed."""
         self._shares: defaultdict[int, Shares] = defaultdict(Shares)
@@ -80,7 +79,6 @@ class EngineCluster(LocalCluster):
             await asyncio.sleep(LOAD_S)
         await super().open(worker, role)
         self._charges[worker] = self._opening
-        self._all_charges.append(self._opening)
         if self._made is not None:
             self._clocks[worker], self._made = self._made, None
 
@@ -110,7 +108,7 @@ class EngineCluster(LocalCluster):
     @property
     def core_s(self) -> float:
         """Charged to the interpreters of all workers."""
-        return sum(charges.core_s for charges in self._all_charges)
+        return sum(charges.core_s for charges in self._charges.values())
 
     def seconds(self) -> Seconds:
         """Of all engines so far."""

@@ -68,6 +68,8 @@ from workflows.stages import ROAD, STAGE_NAMES
 
 PROBLEMS = 7_500
 WRITERS = 64
+OPTIONS = {"virtual": ("gpus", "costs", "free"), "receipts": ("server", "rows_of", "store")}
+"""Of each build alone."""
 
 
 def texts_of(file: Path | None, limit: int) -> list[str]:
@@ -270,8 +272,8 @@ def receipts(config: BuildConfig, rows: Mapping[str, Sequence[Sequence[Any]]]) -
     print(f"memory of the driver's process, MB: {said(cluster.memory)}")
 
 
-def main() -> None:
-    """Measure and print."""
+def asked(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options. Ends the process for one of a build that `--only` leaves out."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--problems", type=Path, default=None, help="JSON lines with `problem`")
     parser.add_argument("--limit", type=int, default=PROBLEMS)
@@ -285,7 +287,18 @@ def main() -> None:
     parser.add_argument("--rows-of", help="finished run with stages of the same names")
     parser.add_argument("--store", default=DEFAULT_STORE, help="of the run of --rows-of")
     parser.add_argument("--costs", type=Path, default=None, help="file for what shards took")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
+    for build, options in OPTIONS.items():
+        given = [name for name in options if getattr(arguments, name) != parser.get_default(name)]
+        if given and arguments.only not in (None, build):
+            option = given[0].replace("_", "-")
+            parser.error(f"--{option} is of {build}, which --only {arguments.only} leaves out")
+    return arguments
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = asked()
     texts = texts_of(arguments.problems, arguments.limit)
     given = {}
     if arguments.rows_of:

@@ -111,3 +111,17 @@ def test_a_listing_counts_once_for_each_thousand_keys() -> None:
         store.asked.clear()
         assert len(list(store.list("a/", after))) == 2_001 - (int(after[2:]) + 1 if after else 0)
         assert store.asked["LIST"] == wanted
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["virtual --server ceph", "virtual --rows-of demo", "receipts --free", "receipts --gpus 8"],
+)
+def test_an_option_of_the_build_that_is_left_out_is_refused(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only, option, *_ = words.split()
+    with pytest.raises(SystemExit):
+        scale.asked(["--only", *words.split()])
+    assert f"{option} is of " in capsys.readouterr().err
+    assert scale.asked(words.split()[1:]).only is None, f"without --only {only} it is taken"
