@@ -23,6 +23,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import pyarrow.parquet as pq
 import yaml
@@ -188,8 +189,12 @@ def cases(work: Path) -> dict[str, list[Response]]:
     return found | {kind: list(read_responses(bench / "kinds" / f"{kind}.jsonl")) for kind in KINDS}
 
 
-def f1_by_kind(part: Part) -> dict[str, float]:
-    """Kind of error -> F1 of ProcessBench over its cases, half of which are right."""
+MEASURES = ("f1", "error_accuracy", "correct_accuracy")
+"""Of ProcessBench, and what it is made of: first errors found, right solutions let pass."""
+
+
+def by_kind(part: Part, measure: str = "f1") -> dict[str, float]:
+    """Kind of error -> one of `MEASURES`, mean over subsets of cases, half of which are right."""
     rows = schemas.from_table(Verification, pq.read_table(part.rows))
     said = by_response(rows)
     found = {}
@@ -197,8 +202,8 @@ def f1_by_kind(part: Part) -> dict[str, float]:
         measures = processbench_measures(
             part.name, responses, padded(said, responses, 1), 1, THRESHOLD
         )
-        found[kind] = next(
-            each.value for each in measures if (each.measure, each.subset) == ("f1", "")
+        found[kind] = fmean(
+            each.value for each in measures if each.measure == measure and each.subset
         )
     return found
 
@@ -206,7 +211,8 @@ def f1_by_kind(part: Part) -> dict[str, float]:
 def show(parts: Sequence[Part], arms: Sequence[Variant], work: Path, console: Console) -> None:
     """Print the table and what is shown; write the figures."""
     figures = [
-        {"arm": part.variant.name, "seed": part.seed, "f1": f1_by_kind(part)}
+        {"arm": part.variant.name, "seed": part.seed}
+        | {measure: by_kind(part, measure) for measure in MEASURES}
         | json.loads((part.folder / "times.json").read_text())
         for part in parts
     ]
@@ -229,6 +235,14 @@ def show(parts: Sequence[Part], arms: Sequence[Variant], work: Path, console: Co
     console.print(f"{len(parts)} trainings; written: {work}/injected.json", highlight=False)
     if not all(of_arm.values()):
         return
+    for arm in arms:
+        found, passed = (
+            fmean(100 * value for each in figures if each["arm"] == arm.name
+                  for value in each[measure].values())
+            for measure in MEASURES[1:]
+        )  # fmt: skip
+        console.print(f"{arm.title}: {found:.1f} % of first errors found, {passed:.1f} % of right "
+                      "solutions let pass, mean over kinds")  # fmt: skip
     rolled, alone, both = (of_arm[arm.name] for arm in arms)
     for what, kinds, better in (
         ("injected kinds: injected alone above Monte Carlo", injected, alone),
