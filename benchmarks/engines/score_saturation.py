@@ -9,6 +9,8 @@ process. Each pair has other seeds. The ratio is the median over pairs. Beside i
     full      the ratio until fewer histories (raw: requests) are left than the engine has places
     beside    raw again while the same code runs in the sandbox and nobody waits for it, over raw:
               what the processors leave, where engine and code share them
+    work      processor seconds of the engine for raw over those for scoring: what emptier steps
+              cost, whatever else the machine does
     under way, code runs, ms    mean requests in the engine; blocks, and how long one ran
 
     python -m benchmarks.score_saturation --model .stepmill/models/genprm-demo
@@ -25,6 +27,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import psutil
 
 from actors.engines.contract import Chat, EngineSettings, Sampling
 from actors.engines.vllm import VllmEngine
@@ -61,11 +65,27 @@ class Scored(Measured):
 
     full_rate: float = 0.0
     """Tokens a second until the engine could no longer be filled."""
+    engine_cpu_s: float = 0.0
+    """Processor time of the engine's own process."""
     under_way: float = 0.0
     """Requests in the engine, on average over the time."""
     code_runs: int = 0
     sandbox_s: float = 0.0
     """Seconds in which blocks ran, summed; waiting for an interpreter is not in it."""
+
+
+class EngineWatch(Stopwatch):
+    """Reads the processor time of the engine too."""
+
+    def __init__(self) -> None:
+        below = psutil.Process().children(recursive=True)
+        (self._engine,) = (each for each in below if "EngineCore" in " ".join(each.cmdline()))
+        self._before = sum(self._engine.cpu_times()[:2])
+        super().__init__()
+
+    def engine_s(self) -> float:
+        """Its seconds since this was made."""
+        return sum(self._engine.cpu_times()[:2]) - self._before
 
 
 class Bench:
@@ -97,7 +117,7 @@ class Bench:
         config = replace(self.config, verify=replace(self.config.verify, seed=seed))
         stage = StageMaker(config, config.run).around("verifier", tap, sandbox)["score"]
         await forget(engine)
-        watch = Stopwatch()
+        watch = EngineWatch()
         result = await stage.run(ShardRows({RESPONSES: self.responses}))
         scored = self._measured(tap.spans, watch)
         runs = [run for row in result.rows for run in row.executions]
@@ -108,7 +128,7 @@ class Bench:
     async def raw(self, engine: VllmEngine, asked: list[tuple[Chat, Sampling]]) -> Scored:
         """Everything that was asked, at once, straight to vLLM."""
         await forget(engine)
-        watch = Stopwatch()
+        watch = EngineWatch()
         return self._measured(await asked_directly(engine, asked), watch)
 
     async def beside(
@@ -122,15 +142,15 @@ class Bench:
                     await interpreter.run(run.code, self.config.sandbox.limits)
 
         await forget(engine)
-        watch = Stopwatch()
+        watch = EngineWatch()
         spans, *_ = await asyncio.gather(asked_directly(engine, tap.asked), *map(history, rows))
         return self._measured(spans, watch)
 
-    def _measured(self, spans: Sequence[Span], watch: Stopwatch) -> Scored:
+    def _measured(self, spans: Sequence[Span], watch: EngineWatch) -> Scored:
         seconds, worked = watch.read()
         return Scored(
             sum(span.tokens for span in spans), seconds, worked,
-            full_rate(spans, self.arguments.in_flight),
+            full_rate(spans, self.arguments.in_flight), watch.engine_s(),
             sum(span.ended - span.began for span in spans) / seconds,
         )  # fmt: skip
 
@@ -151,8 +171,8 @@ class Bench:
                 measured, tap, rows = await self.score(engine, paced, pair)
                 scored.append(measured)
                 raws.append(await self.raw(engine, tap.asked))
-                if boxes is not None:
-                    besides.append(await self.beside(engine, boxes, tap, rows))
+                if paced is not None:
+                    besides.append(await self.beside(engine, paced, tap, rows))
         finally:
             await engine.close()
             if boxes is not None:
@@ -163,6 +183,7 @@ class Bench:
             scored,
             TARGET,
             full=[mine.full_rate / raw.full_rate for mine, raw in pairs],
+            work=[raw.engine_cpu_s / mine.engine_cpu_s for mine, raw in pairs],
             beside=[each.rate / raw.rate for each, raw in zip(besides, raws, strict=False)],
             model=str(self.arguments.model),
             mode=self.arguments.mode,
@@ -202,7 +223,7 @@ def shown(found: dict[str, Any]) -> str:
             more,
         )
     ]
-    for name in ("full", "beside"):
+    for name in ("full", "beside", "work"):
         if found[name]:
             each = ", ".join(f"{ratio:.3f}" for ratio in found[name])
             lines.append(f"{name}: median {statistics.median(found[name]):.3f} ({each})")

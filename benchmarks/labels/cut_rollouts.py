@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path as File
 from statistics import mean
 from typing import Any
@@ -34,11 +35,20 @@ from workflows.labels.scores import Scores
 CUTS = ("wrong", "last_number", "censored")
 
 
+WORDS = Tokenizer.from_file(str(MODELS / "completer" / "tokenizer.json"))
+
+
+@cache
+def first_tokens(text: str, limit: int) -> str:
+    """The beginning of a text; the bank's come again and again."""
+    decoded: str = WORDS.decode(WORDS.encode(text).ids[:limit], skip_special_tokens=False)
+    return decoded
+
+
 class CutEngine(BankEngine):
     """Hands out the first tokens of the bank's rollouts."""
 
     limit = MOST_TOKENS
-    words = Tokenizer.from_file(str(MODELS / "completer" / "tokenizer.json"))
 
     async def generate(self, chat: Chat, sampling: Sampling) -> Reply:
         """As the bank says, cut at `limit`."""
@@ -48,8 +58,7 @@ class CutEngine(BankEngine):
     def _cut(self, done: Completion) -> Completion:
         if done.tokens <= self.limit:
             return done
-        first = self.words.encode(done.text).ids[: self.limit]
-        text = self.words.decode(first, skip_special_tokens=False)
+        text = first_tokens(done.text, self.limit)
         return replace(done, text=text, tokens=self.limit, finish_reason="length")
 
 
@@ -118,7 +127,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=20, help="eight solutions each, at most")
     parser.add_argument("--pilot", type=int, default=15, help="problems of the pilot")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--limits", type=int, nargs="+", default=[256, 100, 80, 60, 45])
+    parser.add_argument("--limits", type=int, nargs="+", default=[256, 70, 55, 45, 35])
     parser.add_argument("--banks", type=File, default=File(".stepmill/rollouts"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)  # the matrices are too small to share

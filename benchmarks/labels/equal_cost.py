@@ -27,6 +27,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path as File
 from statistics import mean
 
@@ -35,7 +36,7 @@ import torch
 from safetensors import safe_open
 
 from actors.sandbox.contract import Limits
-from benchmarks.label_methods import ADAPTIVE, BELIEVED, EXACT, HARD, METHODS, STOP, Method, scaled
+from benchmarks.label_methods import ADAPTIVE, BELIEVED, EXACT, METHODS, Method, scaled
 from benchmarks.labels import MOST_TOKENS, SYSTEM, TEMPERATURE, Bench, Laboratory
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
@@ -117,7 +118,6 @@ def doubted(name: str, knows: bool) -> list[Strategy]:
     ]  # fmt: skip
 
 
-WITH_PROBES = Method("hard", "hard", replace(STOP, mc_budget="first_success"), HARD)
 STRATEGIES: Sequence[Strategy] = (
     *sized("exact", Method("exact", "ratio", EXACT, known("exact").label), (1, 0.5, 0.25, 0.125)),
     *sized("genprm's labels", known("exact_zero_stop (genprm)"), (1, 0.5, 0.25, 0.125)),
@@ -384,11 +384,11 @@ async def laboratory(folder: File, problems: int, pilot: int) -> tuple[Laborator
 async def measured(folder: File, problems: int, pilot: int, seeds: int) -> list[Line]:
     """All strategies."""
     lab, judge = await laboratory(folder, problems, pilot)
-    of = {problem.problem_id: problem for problem in lab.measured[PROBLEMS]}
     seats = {(prompt, sees) for each in STRATEGIES if each.judge
              for prompt in each.judge.prompts for sees in each.judge.sees}  # fmt: skip
-    judge.fill(Seat(*seat).chat(of[path.problem_id], path.steps)
-               for seat in sorted(seats) for path in lab.selected)  # fmt: skip
+    for problem, seat in product(lab.measured[PROBLEMS], sorted(seats)):
+        mine = [path for path in lab.selected if path.problem_id == problem.problem_id]
+        judge.fill((Seat(*seat).chat(problem, path.steps) for path in mine), together=True)
     table = Table(lab, judge)
     chains = {False: await table.chain(), True: table.whole_chain()}
     print(f"{len(lab.selected)} solutions of {problems} problems; {seeds} seeds\n\n| strategy | "

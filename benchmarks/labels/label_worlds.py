@@ -194,10 +194,11 @@ def k_of(made: Outcomes) -> Integers:
 
 def count_labels(found: Solutions, seen: Observed) -> Flags:
     """(B, S): the paper's labels."""
-    return _ratio_labels(seen.c / np.maximum(seen.n, 1), found)
+    return ratio_labels(seen.c / np.maximum(seen.n, 1), found)
 
 
-def _ratio_labels(mc: Floats, found: Solutions) -> Flags:
+def ratio_labels(mc: Floats, found: Solutions) -> Flags:
+    """(B, S): ratio labels from MC values; True beyond a path's end."""
     rows, last = np.arange(len(found.steps)), found.steps - 1
     alive = np.cumprod(mc > 0, axis=1).astype(bool)
     labels = np.ones(mc.shape, dtype=bool)
@@ -255,7 +256,7 @@ def measure(world: World, problems: int, seed: int, pilot_problems: int = 38) ->
     started = rolled.first(exact_counts(rolled, k_of(rolled)))[:, 0] > 0
     solutions = solutions.of(started)
     rolled = Outcomes(rolled.right[started], solutions.steps, solutions.correct)
-    truth, k = _ratio_labels(solutions.q, solutions), k_of(rolled)
+    truth, k = ratio_labels(solutions.q, solutions), k_of(rolled)
     n = exact_counts(rolled, k)
     exact = count_labels(solutions, rolled.observed(n))
 

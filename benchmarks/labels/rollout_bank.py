@@ -101,12 +101,15 @@ class Bank:
                 stored = json.load(stream)
             self._states = {key: [Drawn(*each) for each in row] for key, row in stored.items()}
 
-    def fill(self, chats: Iterable[Chat], say: Any = print) -> None:
-        """Draw what is missing, problem by problem, and store all of it now and then."""
+    def fill(self, chats: Iterable[Chat], say: Any = print, together: bool = False) -> None:
+        """Draw what is missing, problem by problem, and store all of it now and then.
+
+        `together`: draw all of them as one tree, whatever their questions.
+        """
         missing: dict[str, dict[str, Chat]] = defaultdict(dict)
         for chat in chats:
             if (key := key_of(chat)) not in self._states:
-                missing[chat.messages[-1].content][key] = chat
+                missing["" if together else chat.messages[-1].content][key] = chat
         total, done, stored = sum(map(len, missing.values())), 0, 0
         for states in missing.values():
             drawn = self._drawer.draw(list(states.values()), self.n)

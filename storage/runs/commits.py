@@ -51,8 +51,9 @@ Document = TypeVar("Document")
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
-SPARE_KEYS = 3
-"""Keys that are tried for a shard's data: one that holds other bytes can't be used any more."""
+SPARE_KEYS = 10
+"""Keys that are tried for a shard's data: one that holds other bytes is of no use. As many
+as one digit numbers: rows whose keys all hold other bytes could never be stored."""
 NEEDS = "needs"
 """Field of a commit that this version can't read: a later version sets it where the commit means
 something else without what is new. Other fields that are not known are ignored."""
