@@ -31,7 +31,8 @@ _ELSEWHERE = re.compile(
     r"(?:paragraphs?|steps?)\s+(?P<number>\d{1,3})(?:\s+(?:is|was|are)\s+\w+)?",
     re.IGNORECASE,
 )
-_FAULT = r"(?:errors?|mistakes?|slips?|wrong|incorrect|false|problems?|issues?|faults?|flaws?)"
+_PROBLEM = r"(?<!the )(?<!this )(?<!given )(?<!original )problems?"  # not the one that is solved
+_FAULT = rf"(?:errors?|mistakes?|slips?|wrong|incorrect|false|{_PROBLEM}|issues?|faults?|flaws?)"
 _PRAISE = (
     r"(?:correct|right|true|valid|accurate|hold|match|agree|equal|follow|fit|work|the same|"
     r"consistent|divide)"

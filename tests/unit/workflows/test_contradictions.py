@@ -25,6 +25,8 @@ TEXTS: list[tuple[str, bool | None]] = [
     ("The right side is 12.", None),
     ("It takes 3 times 4.", None),
     ("Paragraph 1 is wrong.", None),
+    ("The premises of the problem must entail the claim: The answer is 2.", None),
+    ("There is a problem here: 3 * 4 is 12.", False),
     ("It is fine, although there is an error in paragraph 1.", True),
     ("It follows the error in paragraph 1, so it is wrong too.", False),
     ("", None),
