@@ -97,8 +97,8 @@ def test_an_interrupt_at_the_very_end_leaves_the_watch_free(
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Garbage stays: a collection within `sys._current_frames` locks Python 3.11 up, as whoever then
-    gets the interpreter may wait for the lock of the threads that are being listed.
+    """Garbage stays: a collection within `sys._current_frames` locks Python 3.11 up, since whoever
+    then gets the interpreter may wait for the lock of the threads that are being listed.
     """
     gc.disable()
     try:
