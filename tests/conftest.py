@@ -14,8 +14,8 @@ from actors.owned_folder import ray_folder
 # Ray reads it when it is imported: which test does that first must not matter.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
-# Once in a run setuptools, which torch imports for vLLM, found Python's own distutils in the way and
-# refused: here nothing was imported or changed before it.
+# Once in a run setuptools, which torch imports for vLLM, found Python's own distutils in the way
+# and refused: here nothing was imported or changed before it.
 assert setuptools.__version__
 
 # How long one example takes says how busy the machine is, and nothing about us.
