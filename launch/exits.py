@@ -26,9 +26,14 @@ def failed(error: StepmillError, code: int) -> int:
     if isinstance(cause, OSError) and not (working_folder() or os.path.isabs(str(cause.filename))):
         error = GONE
     again = "" if code == 2 else " (what is committed stays; the same command continues)"
-    with contextlib.suppress(OSError):  # standard error may be closed
-        say(f"stepmill: {hidden(str(error))}{again}", err=True)
+    tell(f"{hidden(str(error))}{again}")
     return code
+
+
+def tell(line: str) -> None:
+    """Print a line on standard error, which may be closed or full."""
+    with contextlib.suppress(OSError):
+        say(f"stepmill: {line}", err=True)
 
 
 def no_way(error: OSError) -> int:

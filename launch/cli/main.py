@@ -30,7 +30,7 @@ from launch.cli import (
     verifier,
 )
 from launch.cli.examples import show_examples
-from launch.exits import INFRASTRUCTURE, failed, no_way
+from launch.exits import INFRASTRUCTURE, failed, no_way, tell
 from launch.shown.text import json_line, say
 from launch.streams import flushed, give_up_output, hear_ctrl_c_again, show_warnings, usable_streams
 from storage.errors import InfrastructureError, ItemError, StepmillError, StopAsked, UserError
@@ -260,17 +260,16 @@ def run_command(arguments: list[str]) -> int:
             outcome = INTERRUPTED
         if outcome == INTERRUPTED and arguments[:1] != ["submit"]:  # which says more itself
             again = shlex.join(["stepmill", *arguments])
-            say(f"stepmill: interrupted; the same command continues: {hidden(again)}", err=True)
+            tell(f"interrupted; the same command continues: {hidden(again)}")
         return outcome if isinstance(outcome, int) else 0
     except typer.TyperException as error:
-        say(f"stepmill: {hidden(error.format_message())}", err=True)
+        tell(hidden(error.format_message()))
         return 2
     except (UserError, ItemError) as error:
         return failed(error, 2)
     except StopAsked as error:
         again = shlex.join(["stepmill", *arguments])
-        said = hidden(f"{error}; the same command continues: {again}")
-        say(f"stepmill: {said}", err=True)
+        tell(hidden(f"{error}; the same command continues: {again}"))
         return INTERRUPTED
     except InfrastructureError as error:
         return failed(error, INFRASTRUCTURE)
