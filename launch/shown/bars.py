@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.progress import ProgressColumn, Task
+from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 WIDTH = 24
@@ -37,6 +37,15 @@ class Bar:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """Say its width, which is fixed."""
         return Measurement(self.width, self.width)
+
+
+def passing(*columns: str | ProgressColumn, disable: bool = False) -> Progress:
+    """Bars on standard error that leave nothing behind. Where no terminal shows them there are
+    none: rich would leave an empty line in the log.
+    """
+    console = Console(stderr=True)
+    disable = disable or not console.is_interactive
+    return Progress(*columns, console=console, transient=True, disable=disable)
 
 
 class BarColumn(ProgressColumn):

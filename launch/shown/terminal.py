@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from actors.training.events import Event
 from launch.exits import head_lost
-from launch.shown.bars import BarColumn
+from launch.shown.bars import BarColumn, passing
 from launch.shown.progress import BuildProgress
 from launch.shown.tokens_progress import TokensProgress
 from launch.shown.training_progress import TrainingProgress
@@ -46,7 +46,7 @@ class Terminal(Listener):
     ) -> Iterator[Callable[[int, int], None]]:
         """Show one bar."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with passing(*columns) as bar:
             task = bar.add_task(f"{run} from {source}", total=shards)
             yield lambda done, total: bar.update(task, completed=done)
 

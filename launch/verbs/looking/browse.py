@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import web
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from launch.browse.desk import open_desks
 from launch.browse.files import write_files
 from launch.browse.guard import new_token
 from launch.browse.server import make_app
-from launch.shown.bars import BarColumn
+from launch.shown.bars import BarColumn, passing
 from launch.shown.text import say
 from storage.errors import ConfigurationError
 from storage.runs.run import Run
@@ -45,9 +44,8 @@ def browse(runs: Sequence[Run], port: int, person: str | None, opened: bool) -> 
 def write_copy(runs: Sequence[Run], folder: Path) -> None:
     """Write the page as static files, with a progress bar. Raises InputError."""
     desks = open_desks(runs, cache_folder(), "")
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with passing(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task("reading", total=None)
 
         def told(run: str, done: int, total: int) -> None:

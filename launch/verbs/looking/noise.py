@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import Progress
 
+from launch.shown.bars import passing
 from launch.shown.tables import Sheet
 from launch.shown.text import json_line, say
 from storage.runs.run import Run
@@ -22,7 +22,7 @@ MOST_GROUPS = 5
 
 def show_noise(run: Run, as_json: bool) -> None:
     """Print the report of a run."""
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
+    with passing(disable=as_json) as bar:
         task = bar.add_task("reading labels", total=None)
         found = noise(run, lambda done, total: bar.update(task, completed=done, total=total))
     if as_json:

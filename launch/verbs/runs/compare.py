@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
+from launch.shown.bars import passing
 from launch.shown.tables import Sheet
 from launch.shown.text import json_line, plain, say
 from storage.errors import ConfigurationError, InputError
@@ -29,15 +29,12 @@ def compare_runs(runs: Sequence[Run], truth: Path | None, plot: Path | None, as_
         raise ConfigurationError(f"--plot {plot}: name a file that ends in .png")
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot {plot}: no such folder: {plot.parent}")
-    shown = Console(stderr=True)
     if truth is None:
         known = {path: index for run in runs for path, index in people_say(run).items()} or None
     else:
         known = _marked(runs) if str(truth) == MARKS else read_truth(truth)
-    read = [
-        read_labels(run)
-        for run in track(runs, "reading runs", console=shown, transient=True, disable=as_json)
-    ]
+    with passing(disable=as_json) as bar:
+        read = [read_labels(run) for run in bar.track(runs, description="reading runs")]
     compared = compare(read, known)
     if truth and all(row.f1 is None for row in compared):
         raise InputError(f"{truth}: no path of these runs is in it")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
+from launch.shown.bars import passing
 from launch.shown.text import say
 from launch.verbs.runs.status import audit_run
 from storage.objects.store import ObjectStore
@@ -55,8 +55,7 @@ def _copy_training(source: ObjectStore, named: str, store: ObjectStore, name: st
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with passing(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task(f"copy {name}", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -6,14 +6,13 @@ files that are missing.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from launch.shown.bars import passing
 from launch.shown.text import say
 from storage.datasets.download import FORMATS
 from storage.runs.run import Run
@@ -34,9 +33,7 @@ def download_run(
     """
     named = FORMATS if formats == "both" else [name.strip() for name in formats.split(",")]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-    with bar if console.is_terminal else contextlib.nullcontext():  # it leaves a line in logs
+    with passing(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task(f"download {' '.join(run.name for run in runs)}", total=None)
 
         def show(path: str, done: int, total: int) -> None:

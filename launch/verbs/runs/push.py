@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from actors.models.source import TRAINING
+from launch.shown.bars import passing
 from launch.shown.text import json_line, say
 from storage.errors import NothingFound
 from storage.objects.opening import open_store
@@ -37,7 +37,7 @@ def push_named(
     """Push run `what`, or training `training:NAME`, and say what went. Raises as `push`."""
     opened = open_store(store_url(store))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with passing(*columns) as bar:
         task = bar.add_task(f"push {what}", total=None)
 
         def show(path: str, done: int, total: int) -> None:

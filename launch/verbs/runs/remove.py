@@ -9,9 +9,9 @@ import sys
 from datetime import UTC, datetime
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from launch.shown.bars import passing
 from launch.shown.text import say
 from launch.verbs.runs.listing import size
 from storage.errors import ConfigurationError
@@ -68,8 +68,7 @@ def _ask(what: str, free_name: bool) -> None:
 def _take_away(store: ObjectStore, prefix: str, what: str, extent: Extent, free_name: bool) -> None:
     stone = Tombstone(Who.here().person, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with passing(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task(f"remove {what}", total=extent.objects)
         count = remove(store, prefix, stone, lambda done: bar.update(task, completed=done))
         if free_name:
