@@ -11,7 +11,6 @@ figures stand beside it for the solutions that every reading labels.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ import torch
 from tokenizers import Tokenizer
 
 from actors.engines.contract import Chat, Completion, Reply, Sampling
-from benchmarks.equal_cost import MODELS, Table, laboratory
+from benchmarks.equal_cost import MODELS, Table, laboratory, options
 from benchmarks.label_methods import EXACT, RATIO, Method
 from benchmarks.labels import MOST_TOKENS
 from benchmarks.rollout_bank import BankEngine
@@ -33,8 +32,6 @@ from storage.rows.records import PathLabels
 from workflows.labels.scores import Scores
 
 CUTS = ("wrong", "last_number", "censored")
-
-
 WORDS = Tokenizer.from_file(str(MODELS / "completer" / "tokenizer.json"))
 
 
@@ -121,14 +118,8 @@ async def measured(folder: File, problems: int, pilot: int, seeds: int, limits: 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--problems", type=int, default=20, help="eight solutions each, at most")
-    parser.add_argument("--pilot", type=int, default=15, help="problems of the pilot")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = options(__doc__)
     parser.add_argument("--limits", type=int, nargs="+", default=[256, 70, 55, 45, 35])
-    parser.add_argument("--banks", type=File, default=File(".stepmill/rollouts"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)  # the matrices are too small to share
     started = time.process_time()

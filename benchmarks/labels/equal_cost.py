@@ -23,20 +23,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path as File
-from statistics import mean
 
 import numpy as np
 import torch
 from safetensors import safe_open
 
 from actors.sandbox.contract import Limits
+from benchmarks.equal_cost_table import NAMES, Figures, Line, draw, over_seeds, shown
 from benchmarks.label_methods import ADAPTIVE, BELIEVED, EXACT, METHODS, Method, scaled
+from benchmarks.label_report import keep
 from benchmarks.labels import MOST_TOKENS, SYSTEM, TEMPERATURE, Bench, Laboratory
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
@@ -143,26 +143,6 @@ STRATEGIES: Sequence[Strategy] = (
              replace(CRITIC, votes=4, aggregator="any"),
              replace(BOTH, rule="all_steps", cut="none", balance="verdict")),
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What a strategy came to, by one seed or as the mean of several."""
-
-    cost: float
-    """Tokens times millions of parameters, per solution."""
-    f1: float
-    first: float
-    differs: float
-    kept: float
-    kept_f1: float
-    kept_first: float
-    ece: float
-    rms: float
-    """NaN where a figure has no meaning."""
-
-
-NAMES = tuple(Figures.__dataclass_fields__)
 
 
 def parameters(model: str) -> float:
@@ -297,66 +277,6 @@ class Table(Bench):
         return truth is None or step < truth
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A strategy at one size: means of the seeds, and half their range."""
-
-    name: str
-    size: str
-    mean: Figures
-    spread: Figures
-
-
-def over_seeds(of: Strategy, found: Sequence[Figures]) -> Line:
-    """Mean and half range of each figure."""
-    columns = {name: [getattr(each, name) for each in found] for name in NAMES}
-    return Line(of.name, of.size, Figures(**{name: mean(each) for name, each in columns.items()}),
-                Figures(**{name: (max(each) - min(each)) / 2
-                           for name, each in columns.items()}))  # fmt: skip
-
-
-def shown(line: Line) -> str:
-    """A row of the table in Markdown."""
-
-    def cell(name: str) -> str:
-        value, spread = getattr(line.mean, name), getattr(line.spread, name)
-        if value != value:
-            return "-"
-        return f"{value:.0f}" if name == "cost" else f"{100 * value:.1f} ± {100 * spread:.1f}"
-
-    return f"| {line.name} | {line.size} | " + " | ".join(map(cell, NAMES)) + " |"
-
-
-def draw(lines: Sequence[Line], file: File) -> None:
-    """First errors found and F1 against cost; what nothing cheaper reaches is joined."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 5), layout="constrained")
-    panels = figure.subplots(1, 2)
-    names = list(dict.fromkeys(line.name for line in lines))
-    for axes, name, label in (
-        (panels[0], "first", "solutions whose first error is the checker's"),
-        (panels[1], "f1", "F1 of wrong steps against the checker"),
-    ):
-        for number, strategy in enumerate(names):
-            at = [(line.mean.cost, getattr(line.mean, name)) for line in lines
-                  if line.name == strategy]  # fmt: skip
-            axes.plot(*zip(*sorted(at), strict=True), marker="osv^DPX"[number // 7 % 7], ms=5,
-                      lw=0.7, color=f"C{number % 10}", label=strategy)  # fmt: skip
-        best, front = 0.0, []
-        for line in sorted(lines, key=lambda line: line.mean.cost):
-            if "limit" not in line.name and getattr(line.mean, name) > best:
-                best = getattr(line.mean, name)
-                front.append((line.mean.cost, best))
-        axes.step(*zip(*front, strict=True), where="post", color="black", lw=1, ls=":")
-        axes.set_xscale("log")
-        axes.set_xlabel("cost per solution: tokens x millions of parameters")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    figure.savefig(file, dpi=120)
-
-
 async def laboratory(folder: File, problems: int, pilot: int) -> tuple[Laboratory, Bank]:
     """Solutions with their rollouts, and the judge's bank, which is still to fill."""
     policy = bank_of(folder, "policy", TEMPERATURE, MOST_TOKENS, SAMPLES)
@@ -396,30 +316,33 @@ async def measured(folder: File, problems: int, pilot: int, seeds: int) -> list[
     lines = []
     for strategy in STRATEGIES:
         found = [await table.figures(strategy, seed, chains) for seed in range(seeds)]
-        lines.append(over_seeds(strategy, found))
+        lines.append(over_seeds(strategy.name, strategy.size, found))
         print(shown(lines[-1]), flush=True)
     return lines
 
 
-def main() -> None:
-    """Measure, print, and write the table and the plot."""
+def options(said: str | None) -> argparse.ArgumentParser:
+    """What the scripts over these solutions can be told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=said, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--problems", type=int, default=20, help="eight solutions each, at most")
     parser.add_argument("--pilot", type=int, default=15, help="problems of the pilot")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--banks", type=File, default=File(".stepmill/rollouts"))
+    return parser
+
+
+def main() -> None:
+    """Measure, print, and write the table and the plot."""
+    parser = options(__doc__)
     parser.add_argument("--out", type=File, help="folder for equal_cost.json and equal_cost.png")
     chosen = parser.parse_args()
     torch.set_num_threads(1)  # the matrices are too small to share
     started = time.process_time()
     lines = asyncio.run(measured(chosen.banks, chosen.problems, chosen.pilot, chosen.seeds))
     if chosen.out:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        table = json.dumps([asdict(line) for line in lines], indent=1)
-        (chosen.out / "equal_cost.json").write_text(table)
-        draw(lines, chosen.out / "equal_cost.png")
+        keep(lines, draw, chosen.out, "equal_cost")
     print(f"\n{time.process_time() - started:.0f} CPU seconds")
 
 

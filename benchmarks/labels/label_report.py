@@ -5,10 +5,12 @@ Invariant: figures only; nothing is measured here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path as File
 from statistics import mean
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +98,13 @@ def draw(rows: Sequence[Row], file: File) -> None:
         axes.grid(alpha=0.3)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=150)
+
+
+def keep(
+    rows: Sequence[Any], draw: Callable[[Sequence[Any], File], None], folder: File, name: str
+) -> None:
+    """Write rows, which are dataclasses, as NAME.json and their plot as NAME.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = json.dumps([asdict(row) for row in rows], indent=1)
+    (folder / f"{name}.json").write_text(table)
+    draw(rows, folder / f"{name}.png")

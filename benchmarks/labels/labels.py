@@ -22,11 +22,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path as File
 
@@ -37,7 +36,7 @@ from actors.engines.contract import EngineSettings
 from actors.models.identity import model_identity
 from actors.sandbox.contract import Limits
 from benchmarks.label_methods import METHODS, Method
-from benchmarks.label_report import HEAD, Row, averaged, draw, line
+from benchmarks.label_report import HEAD, Row, averaged, draw, keep, line
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
 from demo import check, world
 from storage.objects.opening import open_store
@@ -297,10 +296,7 @@ def main() -> None:
           f"{pilot}; completer {identity}; {chosen.seeds} seeds\n{HEAD}")  # fmt: skip
     measured = asyncio.run(Bench(lab).measure(chosen.seeds))
     if chosen.out:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        table = json.dumps([asdict(row) for row in measured], indent=1)
-        (chosen.out / "labels.json").write_text(table)
-        draw(measured, chosen.out / "labels.png")
+        keep(measured, draw, chosen.out, "labels")
     print(f"{time.process_time() - started:.0f} CPU seconds")
 
 

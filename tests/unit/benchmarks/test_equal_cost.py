@@ -6,7 +6,8 @@ from math import nan
 
 import pytest
 
-from benchmarks.equal_cost import NAMES, STRATEGIES, Figures, Strategy, over_seeds, shown
+from benchmarks.equal_cost import STRATEGIES, Strategy
+from benchmarks.equal_cost_table import NAMES, Figures, over_seeds, shown
 from workflows.estimation.budgets import check_budget
 from workflows.estimation.cut import check_cut
 from workflows.judging.seats import panel
@@ -33,7 +34,7 @@ def test_no_strategy_is_in_the_table_twice() -> None:
 def test_a_line_has_means_half_ranges_and_no_figure_without_a_meaning() -> None:
     one = Figures(**{name: 0.5 for name in NAMES} | {"cost": 100.0, "rms": nan})
     other = Figures(**{name: 0.7 for name in NAMES} | {"cost": 200.0, "rms": nan})
-    line = over_seeds(STRATEGIES[0], [one, other])
+    line = over_seeds(STRATEGIES[0].name, STRATEGIES[0].size, [one, other])
     assert line.mean.f1 == pytest.approx(0.6)
     assert line.spread.f1 == pytest.approx(0.1)
     assert shown(line).startswith("| exact | K x 1 | 150 | 60.0 ± 10.0 |")
