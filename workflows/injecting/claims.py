@@ -134,9 +134,8 @@ def numbers(text: str) -> set[Fraction]:
     }
 
 
-def unread(text: str) -> set[Fraction]:
-    """The numbers that are no `places` of a text: `1,200`, `12cm`."""
-    read = places(text)
+def unread(text: str, read: Sequence[Place]) -> set[Fraction]:
+    """The numbers of a text that are none of its `places`, as read: `1,200`, `12cm`."""
     found = (match for match in _WRITTEN.finditer(text)
              if not any(place.start <= match.start() < place.end for place in read))  # fmt: skip
     return {Fraction(re.sub(r"[^\d.]", "", match[0])) for match in found}

@@ -38,9 +38,10 @@ class Follower:
     def follow(self, text: str) -> str | None:
         """A later text with the numbers that follow; None where that can't be told."""
         changes: dict[tuple[int, int], str] = {}
-        if self._moved.keys() & unread(text):
+        read = places(text)
+        if self._moved.keys() & unread(text, read):
             return None
-        for place in places(text):
+        for place in read:
             told = self._claimed(place) if place.claim else self._shown(place)
             if told is None:
                 return None
