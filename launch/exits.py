@@ -62,7 +62,7 @@ def head_lost(reason: str) -> None:
     Console(stderr=True).show_cursor()  # a live display may have hidden it
     if was_told_to_stop():
         code = INTERRUPTED
-        say("stepmill: interrupted; the same command continues", err=True)
+        tell("interrupted; the same command continues")
     else:
         code = failed(RunStopped(reason), INFRASTRUCTURE)
     flushed()
