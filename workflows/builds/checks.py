@@ -19,6 +19,7 @@ from workflows.builds.run import check_input
 from workflows.runs.checks import Finding, attempt, examined, run_there
 from workflows.runs.configuration import Given
 from workflows.runs.driving import standing
+from workflows.runs.recorded import differing
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
 from workflows.runs.starting import planned
@@ -62,7 +63,7 @@ def _of_the_run(
     first = f"; its pilot {pilot.run} is made first (or name one: estimate.pilot)" if pilot else ""
     if begun is not None:
         refuse_growth(begun, given)
-        check_same(config.run, begun.spec, plan.spec)
+        check_same(config.run, begun.spec, plan.spec, differing)
         state = "is finished" if standing(begun).finished else "goes on where it stopped"
         return f"{config.run} {state}"
     if other is not None:

@@ -28,6 +28,7 @@ from storage.runs.specs import ShardPlan, Spec, input_digest
 from storage.summaries.folding import Folding
 from workflows.estimation.pilot import fitted_chain, store_chain
 from workflows.runs.configuration import Given, RunConfig
+from workflows.runs.recorded import differing
 from workflows.settings import StageSettings
 from workflows.stages.given import Ungiven
 
@@ -111,7 +112,7 @@ class Start:
         """
         store, name = self.run.store, self.run.name
         with obeyed(store, run_prefix(name)):
-            run = Run.start(store, name, self.run.spec)
+            run = Run.start(store, name, self.run.spec, compare=differing)
             store.put_new(launch_key(name), canonical_json(_portable(asdict(self.config))))
             if self.chain is not None:
                 store_chain(run, self.chain)
