@@ -19,10 +19,9 @@ from workflows.builds.run import check_input
 from workflows.runs.checks import Finding, attempt, examined, run_there
 from workflows.runs.configuration import Given
 from workflows.runs.driving import standing
-from workflows.runs.recorded import differing
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
-from workflows.runs.starting import planned
+from workflows.runs.starting import differing, planned
 
 
 def every_finding(config: BuildConfig, source: str | None, site: Site) -> Iterator[Finding]:

@@ -37,8 +37,7 @@ from workflows.inputs.shapes import Columns
 from workflows.planning.costs import check_spending
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
-from workflows.runs.recorded import differing
-from workflows.runs.starting import planned
+from workflows.runs.starting import differing, planned
 from workflows.settings import EstimateSettings, LeaveOutSettings, StageSettings
 from workflows.stages import road_of, stages_named
 from workflows.stages.kit import Stage

@@ -38,8 +38,7 @@ from storage.runs.specs import Difference, Spec
 from workflows.builds.growth import OF_THE_INPUT, same_input
 from workflows.road import INPUT_STAGE, StageSpec
 from workflows.runs.configuration import RunConfig
-from workflows.runs.recorded import differing
-from workflows.runs.starting import Planned, create_run
+from workflows.runs.starting import Planned, create_run, differing
 from workflows.stages import OURS, road_of, stages_named
 from workflows.stages.kit import Stage
 

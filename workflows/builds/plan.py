@@ -22,8 +22,7 @@ from workflows.planning.ranges import Range, product, resampled
 from workflows.road import opened_by
 from workflows.runs.configuration import Given
 from workflows.runs.driving import most_workers
-from workflows.runs.recorded import differing
-from workflows.runs.starting import planned
+from workflows.runs.starting import differing, planned
 
 SPEED = 1.5
 """Machines are this much faster or slower from run to run."""

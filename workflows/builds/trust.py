@@ -26,8 +26,8 @@ from storage.runs.run import Run
 from storage.runs.specs import ENGINES, check_same
 from workflows.runs.configuration import RunConfig
 from workflows.runs.reading import local_model, read
-from workflows.runs.recorded import differing
 from workflows.runs.settling import with_engines
+from workflows.runs.starting import differing
 
 Config = TypeVar("Config", bound=RunConfig)
 

@@ -27,7 +27,7 @@ from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES, Spec
 from workflows.runs.configuration import RunConfig
-from workflows.runs.recorded import OLDER, as_begun
+from workflows.settings.recorded import OLDER, as_begun
 
 LONGEST_CONTEXT = 32768
 """Most tokens of a verifier's context where `max_model_len` is not set: some models allow 131,072,

@@ -28,7 +28,7 @@ from storage.runs.specs import Difference, differences
 from storage.trainings.checkpoints import fetch_files, holds
 from storage.trainings.folders import StoredFolder
 from storage.trainings.training import Training, TrainingSpec
-from workflows.runs.recorded import named, read
+from workflows.settings.recorded import named, read
 from workflows.training.corpus import CorpusSource
 from workflows.training.mask import masker_for
 from workflows.training.record import Dressing

@@ -16,8 +16,8 @@ from storage.runs.run import Run
 from storage.runs.specs import ShardPlan, Spec, differences
 from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.refinement.run import RefineConfig, RefineModels
-from workflows.runs.recorded import differing
 from workflows.runs.settling import recalled
+from workflows.runs.starting import differing
 from workflows.settings import RationalizeSettings, StageSettings
 
 ENGINE = EngineSettings(kind="scripted", model="m")

@@ -29,11 +29,11 @@ from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.builds.derive import plan_derivation
 from workflows.refinement.run import RefineConfig, RefineModels
 from workflows.runs.configuration import RunConfig
-from workflows.runs.recorded import read
 from workflows.runs.settling import recalled
 from workflows.runs.starting import planned, start_run
 from workflows.scoring.settings import ScoreConfig, ScoreModels
 from workflows.settings import StageSettings
+from workflows.settings.recorded import read
 from workflows.training.settings import DataSettings, TrainConfig
 from workflows.training.start import start_training
 

@@ -14,13 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from actors.sandbox.contract import Limits
-from storage.runs.specs import Difference, Spec, differences
-from workflows.formats.refinement import RefineSettings
-from workflows.formats.verification import VerifySettings
-from workflows.settings import AnswerSettings
-from workflows.settings.solving import SolveSettings
-from workflows.stages.own_settings import settings_class
+from storage.runs.specs import Difference
 
 Settings = TypeVar("Settings")
 
@@ -30,23 +24,6 @@ OLDER: Mapping[str, Any] = {
     "stages.sample.growth": 0.0,
 }
 """Setting -> what runs did before they recorded it, where that is not today's default."""
-KINDS: Mapping[str, type[Any]] = {
-    "verify": VerifySettings,
-    "refine": RefineSettings,
-    "solve": SolveSettings,
-    "answers": AnswerSettings,
-    "sandbox_limits": Limits,
-}
-"""Part of a run's configuration -> its settings; those of `stages` depend on the road."""
-
-
-def differing(stored: Spec, asked: Spec) -> list[Difference]:
-    """As `differences`, of a stored spec as this version reads it."""
-    kinds = {**KINDS, "stages": settings_class(asked.stages)}
-    whole, unknown = read(stored.configuration, asked.configuration, kinds)
-    found = differences(replace(stored, configuration=whole), asked)
-    # Stages of another road may have settings of their own.
-    return named(found, unknown) if stored.stages == asked.stages else found
 
 
 def as_begun(settings: Settings, name: str, recorded: Mapping[str, Any]) -> Settings:
