@@ -244,24 +244,6 @@ async def judges(rows: ShardRows, seeds: int) -> None:
     print(f"\nSmolLM2's own verifications: {dict(readable(rows[JUDGEMENTS]))}")
 
 
-def write_steps(rows: ShardRows, file: Path, each: Mapping[str, int], seed: int) -> None:
-    """Draw steps by the checker's verdict, for a reader to judge; none that is only a box."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    seen = set()
-    for path in rows[PATHS]:
-        verdicts = check(problem_of(path.problem_id), path.steps)
-        for at, (step, verdict) in enumerate(zip(path.steps, verdicts, strict=True)):
-            key = path.problem_id, *path.steps[: at + 1]
-            if key not in seen and not step.startswith("The answer is $\\boxed"):
-                seen.add(key)
-                row = {"problem_id": path.problem_id, "before": path.steps[:at], "step": step,
-                       "checker": verdict.proved.value, "reader": None}  # fmt: skip
-                found.setdefault(verdict.proved.value, []).append(row)
-    rng = random.Random(seed)
-    chosen = [row for name, count in each.items() for row in rng.sample(found[name], count)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
-
-
 def main() -> None:
     """Build what is missing, and print."""
     parser = argparse.ArgumentParser(
@@ -271,7 +253,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--seeds", type=int, default=5, help="orders in which rollouts are dealt")
     parser.add_argument("--folder", type=Path, help="where runs are continued; default: a new one")
-    parser.add_argument("--steps", type=Path, help="write a hundred steps there, to be read by eye")
     chosen = parser.parse_args()
     began, place = time.perf_counter(), ROOT / ".stepmill"
     place.mkdir(exist_ok=True)
@@ -279,8 +260,6 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     print(f"folder {folder}", file=sys.stderr)
     own = rows_of(built(sampled(folder, problems(chosen.problems, chosen.seed))))
-    if chosen.steps:
-        write_steps(own, chosen.steps, {"false": 40, "right": 30, "nothing": 30}, chosen.seed)
     at_least_once = {path.problem_id for path in own[PATHS] if path.correct}
     again = [problem_of(row.problem_id) for row in own[PROBLEMS] if row.problem_id in at_least_once]
     given = rows_of(built(with_slips(folder, again)))
