@@ -188,7 +188,7 @@ async def measured(
     return found
 
 
-def share(counts: Counter[bool]) -> str:
-    """The share of True, and of how many."""
+def share(counts: Counter[bool], seeds: int) -> str:
+    """The share of True, and of how many steps, mean over seeds."""
     total = counts.total()
-    return f"{counts[True] / total:.2f} of {total}" if total else "none there"
+    return f"{counts[True] / total:.2f} of {total / seeds:.0f}" if total else "none there"

@@ -101,7 +101,7 @@ def sampled(folder: Path, given: Sequence[WordProblem]) -> Path:
     """The run of the model's own solutions."""
     return configured(
         folder, "sampled", given, road=["sample", "estimate", "label"],
-        sample={"first_round": SAMPLES, "cap": SAMPLES, "correct": 3, "incorrect": 4,
+        sample={"first_round": SAMPLES, "cap": SAMPLES, "correct": 3, "incorrect": 3,
                 "least_pass_at_1": 0.9 / SAMPLES},
         estimate=ESTIMATE | {"start": "policy"},
     )  # fmt: skip
@@ -179,13 +179,13 @@ def solved(rows: ShardRows) -> Iterator[str]:
                f"{len(paths)} | {sum(path.valid for path in paths)} |")  # fmt: skip
 
 
-def table(found: Mapping[str, Figures]) -> Iterator[str]:
+def table(found: Mapping[str, Figures], seeds: int) -> Iterator[str]:
     """The strategies' figures."""
     yield ("| strategy | solutions | recall on first false steps | on all false steps | false "
            "alarms | without last steps |")  # fmt: skip
     yield "|---|---|---|---|---|---|"
     for name, each in found.items():
-        cells = (share(each.first), share(each.false), share(each.right), share(each.inner))
+        cells = [share(part, seeds) for part in (each.first, each.false, each.right, each.inner)]
         yield f"| {name} | {len(each.paths)} | {' | '.join(cells)} |"
 
 
@@ -201,7 +201,7 @@ async def report(own: ShardRows, given: ShardRows, seeds: int) -> None:
         alive = len(await labelled(STRATEGIES[0], rows, 0, graded_by))
         print(f"\n{name}: {len(chosen)} solutions, {alive} with MC(s1) > 0, the others not shown; "
               f"steps proved: {dict(says)}\n")  # fmt: skip
-        for line in table(await measured(rows, of, seeds, graded_by)):
+        for line in table(await measured(rows, of, seeds, graded_by), seeds):
             print(line)
     await judges(given, seeds)
     await graded_by.close()
@@ -233,32 +233,15 @@ async def judges(rows: ShardRows, seeds: int) -> None:
                 found[each.name].add(name, given, of[name])
     await graded_by.close()
     print(f"\njudges, from scripted replies to {len(first)} given solutions, {seeds} times\n")
-    for line in table(found):
+    for line in table(found, seeds):
         print(line)
     for name, drops in lost.items():
-        print(f"{name}: not kept: {dict(drops) or 'none'}")
+        said = ", ".join(f"{reason} {count}" for reason, count in drops.items())
+        print(f"{name}: not kept, of {seeds} times: {said or 'none'}")
     print("\nmanner of a reply: " + "; ".join(
         f"{manner}: {dict(fates)}" for manner, fates in by_manner((2, 3, 4, 5), 0).items()
     ))  # fmt: skip
     print(f"\nSmolLM2's own verifications: {dict(readable(rows[JUDGEMENTS]))}")
-
-
-def write_steps(rows: ShardRows, file: Path, each: Mapping[str, int], seed: int) -> None:
-    """Draw steps by the checker's verdict, for a reader to judge; none that is only a box."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    seen = set()
-    for path in rows[PATHS]:
-        verdicts = check(problem_of(path.problem_id), path.steps)
-        for at, (step, verdict) in enumerate(zip(path.steps, verdicts, strict=True)):
-            key = path.problem_id, *path.steps[: at + 1]
-            if key not in seen and not step.startswith("The answer is $\\boxed"):
-                seen.add(key)
-                row = {"problem_id": path.problem_id, "before": path.steps[:at], "step": step,
-                       "checker": verdict.proved.value, "reader": None}  # fmt: skip
-                found.setdefault(verdict.proved.value, []).append(row)
-    rng = random.Random(seed)
-    chosen = [row for name, count in each.items() for row in rng.sample(found[name], count)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
 
 
 def main() -> None:
@@ -266,11 +249,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", type=int, default=36, help=f"of {len(KINDS)} kinds in turn")
+    parser.add_argument("--problems", type=int, default=24, help=f"of {len(KINDS)} kinds in turn")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--seeds", type=int, default=5, help="orders in which rollouts are dealt")
     parser.add_argument("--folder", type=Path, help="where runs are continued; default: a new one")
-    parser.add_argument("--steps", type=Path, help="write a hundred steps there, to be read by eye")
     chosen = parser.parse_args()
     began, place = time.perf_counter(), ROOT / ".stepmill"
     place.mkdir(exist_ok=True)
@@ -278,8 +260,6 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     print(f"folder {folder}", file=sys.stderr)
     own = rows_of(built(sampled(folder, problems(chosen.problems, chosen.seed))))
-    if chosen.steps:
-        write_steps(own, chosen.steps, {"false": 40, "right": 30, "nothing": 30}, chosen.seed)
     at_least_once = {path.problem_id for path in own[PATHS] if path.correct}
     again = [problem_of(row.problem_id) for row in own[PROBLEMS] if row.problem_id in at_least_once]
     given = rows_of(built(with_slips(folder, again)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path as File
@@ -126,12 +128,30 @@ def test_a_step_is_right_in_whatever_way_the_plan_is_written() -> None:
     assert said("7 + 7 + 7 = 21 dollars, and 21 + 4 = 25.") == ["right"]
 
 
+READ_BY_EYE = File(__file__).parents[2] / "data/word_steps.jsonl"
 GIVEN = [word_world.problem("change", place, 3) for place in range(4)]
 DEAD = GIVEN[3].problem_id
 
 
 def solutions() -> list[tuple[WordProblem, int | None, Sequence[str]]]:
     return [(each, *one) for each in GIVEN for one in word_problems.slipped(each)]
+
+
+def test_the_checkers_error_on_a_hundred_steps_read_by_eye() -> None:
+    found = Counter[tuple[str, str]]()
+    for row in map(json.loads, READ_BY_EYE.read_text(encoding="utf-8").splitlines()):
+        problem = word_problems.problem_of(row["problem_id"])
+        *_, verdict = word_checker.check(problem, [*row["before"], row["step"]])
+        assert verdict.proved.value == row["checker"], row
+        found[row["checker"], row["reader"]] += 1
+    assert found == {
+        ("false", "false"): 38,
+        ("right", "right"): 12,
+        ("right", "wrong"): 5,  # due and exact, but "so we divide", or "the apples cost"
+        ("nothing", "wrong"): 39,
+        ("nothing", "right"): 5,
+        ("nothing", "false"): 1,  # "6 + 12 = 18, which equals 20"
+    }
 
 
 def stored() -> ShardRows:
