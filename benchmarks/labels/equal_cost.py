@@ -11,12 +11,11 @@ drawn once and handed out by seed. Cost is tokens times the parameters of the mo
     ece, rms    soft labels: gap between value and share of right steps (ten bins, weighted), and
                 root mean square of value - MC by all 512 rollouts
 
-Under `limit` budget and labels know the chain that all 512 rollouts of every state show. Not here:
-strategies that grow trees (omegaprm, groundedprm), whose states are their own; meta-critiques,
-whose texts answer single texts; rationales with code; `fover`, whose puzzles are others; strategies
-whose errors are chosen.
+Under `limit` budget and labels know the chain that all 512 rollouts of every state show. Strategies
+whose texts follow from other texts (trees, rationales with code, meta-critiques), whose problems
+are others or whose errors are chosen: `benchmarks.equal_cost_built`.
 
-    python -m benchmarks.equal_cost [--problems 20] [--seeds 5] [--out FOLDER]
+    python -m benchmarks.equal_cost [--problems 20] [--seeds 5] [--out FOLDER] [--built FILE]
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ import torch
 from safetensors import safe_open
 
 from actors.sandbox.contract import Limits
-from benchmarks.equal_cost_table import NAMES, Figures, Line, draw, over_seeds, shown
+from benchmarks.equal_cost_table import NAMES, Figures, Line, draw, lines_of, over_seeds, shown
 from benchmarks.label_methods import ADAPTIVE, BELIEVED, EXACT, METHODS, Method, scaled
 from benchmarks.label_report import keep
 from benchmarks.labels import MOST_TOKENS, SYSTEM, TEMPERATURE, Bench, Laboratory
@@ -337,12 +336,14 @@ def main() -> None:
     """Measure, print, and write the table and the plot."""
     parser = options(__doc__)
     parser.add_argument("--out", type=File, help="folder for equal_cost.json and equal_cost.png")
+    parser.add_argument("--built", type=File, help="equal_cost_built.json, to be drawn too")
     chosen = parser.parse_args()
     torch.set_num_threads(1)  # the matrices are too small to share
     started = time.process_time()
     lines = asyncio.run(measured(chosen.banks, chosen.problems, chosen.pilot, chosen.seeds))
     if chosen.out:
-        keep(lines, draw, chosen.out, "equal_cost")
+        beside = lines_of(chosen.built) if chosen.built else []
+        keep([*lines, *beside], draw, chosen.out, "equal_cost")
     print(f"\n{time.process_time() - started:.0f} CPU seconds")
 
 

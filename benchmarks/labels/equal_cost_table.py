@@ -1,7 +1,12 @@
-"""The table and the plot of `benchmarks.equal_cost`: a line for each strategy at each size."""
+"""The table and the plot of `benchmarks.equal_cost`: a line for each strategy at each size.
+
+`python -m benchmarks.equal_cost_table FILE... PNG` draws stored lines again.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -46,6 +51,14 @@ def over_seeds(name: str, size: str, found: Sequence[Figures]) -> Line:
     return Line(name, size, Figures(**means), Figures(**spreads))
 
 
+def lines_of(file: File) -> list[Line]:
+    """The lines that a file of `benchmarks.label_report.keep` has."""
+    return [
+        Line(**row | {part: Figures(**row[part]) for part in ("mean", "spread")})
+        for row in json.loads(file.read_text(encoding="utf-8"))
+    ]
+
+
 def shown(line: Line) -> str:
     """A row of the table in Markdown."""
 
@@ -59,11 +72,15 @@ def shown(line: Line) -> str:
 
 
 def draw(lines: Sequence[Line], file: File) -> None:
-    """First errors found and F1 against cost; what nothing cheaper reaches is joined."""
+    """First errors found and F1 against cost; what nothing cheaper reaches is joined.
+
+    What asked no model has no place on the axis of costs.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 5), layout="constrained")
     panels = figure.subplots(1, 2)
+    lines = [line for line in lines if line.mean.cost]
     names = list(dict.fromkeys(line.name for line in lines))
     for axes, name, label in (
         (panels[0], "first", "solutions whose first error is the checker's"),
@@ -86,3 +103,8 @@ def draw(lines: Sequence[Line], file: File) -> None:
         axes.grid(alpha=0.3)
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    *files, target = map(File, sys.argv[1:])
+    draw([line for file in files for line in lines_of(file)], target)

@@ -11,8 +11,6 @@ first of them alone.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,34 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from actors.engines.contract import Engine, EngineSettings
-from actors.engines.opening import open_engine
-from actors.engines.scripted import ScriptedEngine
-from actors.sandbox import open_sandbox
-from actors.sandbox.contract import Sandbox, SandboxSettings
-from actors.workers.contract import Processor
 from demo import world
-from demo.tool_user import tool_user
 from demo.truth import Scores, true_first_errors
-from launch.config import load
 from storage.audit import audit
-from storage.objects.opening import open_store
 from storage.rows.kinds import AGREEMENTS, LABELS, PATHS, RETRIED
-from tests.support.judge_strategies import CONFIGS, OURS, SPARK
-from tests.support.lent import Lent
-from tests.support.local_cluster import LocalCluster
-from tests.support.scripted_world import write_problems
+from tests.support.demo_house import House, shortened
+from tests.support.judge_strategies import OURS, SPARK
 from tests.support.solver import decided
-from workflows.road import opened_by
-from workflows.runs.driving import continue_run
-from workflows.runs.run import finish
-from workflows.runs.starting import start_run
-from workflows.runs.workers import StageMaker
 
 ROOT = Path(__file__).parents[2]
-ROLES = ("policy", "completer", "rationale", "judge")
 SEED = 9
 MIXED = list(world.sample(16, SEED, "heldout", levels=(1, 2, 3)))
 LOGIC = list(world.sample(8, SEED, "heldout", families=("logic",)))
@@ -93,26 +73,6 @@ pytestmark = [
 ]  # fmt: skip
 
 
-class House:
-    """The engines and the sandbox, in one event loop."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.engines: dict[str, Engine] = {}
-        self.sandbox: Sandbox = open_sandbox(SandboxSettings(slots=6))
-        for role in ROLES:
-            settings = EngineSettings(
-                model=str(ROOT / "demo/models" / role), max_in_flight=128, cpu_threads=1
-            )
-            self.engines[role] = self.loop.run_until_complete(open_engine(settings))
-
-    def close(self) -> None:
-        for engine in self.engines.values():
-            self.loop.run_until_complete(engine.close())
-        self.loop.run_until_complete(self.sandbox.close())
-        self.loop.close()
-
-
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
     opened = House()
@@ -124,35 +84,7 @@ def house() -> Iterator[House]:
 def test_real_models_keep_solutions_with_true_labels(
     house: House, name: str, tmp_path: Path, record_property: Any
 ) -> None:
-    problems = LOGIC if name == "fover" else MIXED
-    write_problems(problems, tmp_path / "problems.jsonl")
-    written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    written |= {"problems": "problems.jsonl", "shard_size": 8}
-    written["sandbox"] = {"slots": 6}
-    if "solutions" in written:
-        written["solutions"] = written["problems"]
-    else:
-        written["stages"]["sample"] |= {"cap": min(64, written["stages"]["sample"]["cap"])}
-    for role, model in written["models"].items():
-        if model["kind"] == "vllm":
-            model["model"] = str(ROOT / "demo/models" / role)
-    (tmp_path / "build.yaml").write_text(json.dumps(written))
-    config = load(tmp_path / "build.yaml", store=f"file:{tmp_path}/store")
-    run = start_run(config, open_store(config.store), None)
-
-    def stages(role: str) -> Mapping[str, Processor]:
-        maker = StageMaker(config, run.name)
-        sandbox: Any = Lent(house.sandbox)
-        if role == "cpu":
-            return maker.pure(sandbox)
-        engine: Any = Lent(house.engines[role])
-        others = opened_by(config.road, role)[1:]
-        beside = {other: ScriptedEngine(tool_user) for other in others}
-        return maker.around(role, engine, sandbox, beside)
-
-    cluster = LocalCluster(run, stages)
-    house.loop.run_until_complete(continue_run(run, config, cluster, 4, lambda event: None))
-    finish(run)
+    run = house.build(shortened(name, LOGIC if name == "fover" else MIXED, tmp_path))
     assert audit(run).findings == ()
     scores, reasons, truths = Scores(), {}, true_first_errors(run)
     paths = len(truths)
