@@ -101,7 +101,7 @@ def sampled(folder: Path, given: Sequence[WordProblem]) -> Path:
     """The run of the model's own solutions."""
     return configured(
         folder, "sampled", given, road=["sample", "estimate", "label"],
-        sample={"first_round": SAMPLES, "cap": SAMPLES, "correct": 3, "incorrect": 3,
+        sample={"first_round": SAMPLES, "cap": SAMPLES, "correct": 2, "incorrect": 2,
                 "least_pass_at_1": 0.9 / SAMPLES},
         estimate=ESTIMATE | {"start": "policy"},
     )  # fmt: skip
@@ -123,7 +123,7 @@ def with_slips(folder: Path, given: Sequence[WordProblem]) -> Path:
     """The run of given solutions, which the model completes and judges."""
     file = configured(
         folder, "given", given, road=["given", "sample", "estimate", "label", "judge"],
-        judge={"verdicts": "index", "max_tokens": 400},
+        judge={"verdicts": "index", "max_tokens": 300},
     )  # fmt: skip
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     solutions = file.parent / "solutions.jsonl"
