@@ -104,7 +104,9 @@ def read_parquet(
     if file.metadata.num_rows > MOST_ROWS:
         raise ObjectCorrupt(f"{key} has {file.metadata.num_rows:,} rows, more than any shard")
     if wrong := schemas.other_types(row_type, file.schema_arrow):
-        raise ObjectCorrupt(f"{key} is damaged: its column {wrong[0]!r} is of another type")
+        raise ObjectCorrupt(
+            f"{key} is damaged: its column {wrong[0]!r} is of another type, or twice there"
+        )
     try:
         table = file.read(columns, use_threads=False)
         table.validate(full=True)  # texts are UTF-8: reading does not look

@@ -404,6 +404,11 @@ OTHER_ROWS: dict[str, Callable[[], bytes]] = {
     "other columns": lambda: write_parquet(
         pa.table({"x": [1]}).replace_schema_metadata({KIND: "problem", VERSION: "1"})
     ),
+    "a column twice": lambda: write_parquet(
+        pa.Table.from_arrays(
+            [pa.array(["a"])] * 4, names=["problem_id", "problem", "answer", "answer"]
+        ).replace_schema_metadata({KIND: "problem", VERSION: "1"})
+    ),
     "twenty million equal rows": lambda: write_parquet(
         pa.table(
             {"problem_id": pa.array(["x"]).take(pa.array([0] * 20_000_000, pa.int8()))}
