@@ -6,8 +6,9 @@
 The script makes the model's folder. It takes MATH problems of the lowest level
 (examples/math_problems.jsonl, in order) and very easy ones (examples/easy_problems.jsonl), and
 builds configs/smollm2.yaml by the user's command. It prints what became of every item: the model is
-weak on purpose, and each of its failures must end as a readable reason. Then `stepmill noise` says
-what its labels' noise is. Last the script compares the sample stage's tokens a second with those of the same requests handed straight to vLLM.
+weak on purpose, and each of its failures must end as a readable reason. Then it prints what
+`stepmill noise` says of the labels. Last it compares the sample stage's tokens a second with those
+of the same requests handed straight to vLLM.
 
 Invariant: every figure comes from what the build stored.
 """
