@@ -52,9 +52,9 @@ _ALIKE = (
 _NUMBER = r"\d+(?:\.\d+)?"
 _UNIT = r"(?:[ \t]+[A-Za-z][A-Za-z']*(?:/[A-Za-z]+)?){0,2}"
 _TERM = rf"\(*[ \t]*{_NUMBER}(?![\w.]*\d)(?![A-Za-z_^])"
-_SIDE = rf"{_TERM}(?:{_UNIT}[ \t]*\)*[ \t]*[-+*/][ \t]*{_TERM})*"
+_SIDE = rf"{_TERM}(?:{_UNIT}[ \t]*\)*[ \t]*[-+*/][ \t]*-?{_TERM})*"
 _EQUATION = re.compile(
-    rf"(?<![\w.,^{{}}\\])(?P<sides>{_SIDE}(?:{_UNIT}[ \t]*\)*[ \t]*=[ \t]*{_SIDE})+\)*)"
+    rf"(?<![\w.,^{{}}\\])(?P<sides>{_SIDE}(?:{_UNIT}[ \t]*\)*[ \t]*=[ \t]*-?{_SIDE})+\)*)"
     rf"(?!{_UNIT}[ \t]*(?:[*/^=+%(]|\\%|\\[dt]?frac|-[ \t]*[\dA-Za-z(\\]|percent\b|cents?\b))"
 )
 _BEFORE = re.compile(
@@ -62,7 +62,7 @@ _BEFORE = re.compile(
 )
 """Before an equation: more of its left side, or a word whose number is no quantity."""
 _UNITS = re.compile(rf"(?<=\d){_UNIT}(?=[ \t]*(?:[-+*/=)]|$))")
-_OPERATION = re.compile(r"[-+*/]")
+_OPERATION = re.compile(r"(?<=[\d)\w])\s*[-+*/]")
 _REMAINDER = re.compile(r"[^=]{0,40}?\b(?:remainder|left ?over)", re.IGNORECASE)
 _STATED = re.compile(rf"(?<![\w.]){_NUMBER}")
 
@@ -129,7 +129,7 @@ def _equation(left: str, right: str) -> Equation | None:
     if not _OPERATION.search(left) or values[0] is None or values[1] is None:
         return None
     operands = tuple(Fraction(each) for each in re.findall(_NUMBER, left))
-    decimals = len(right.partition(".")[2]) if re.fullmatch(_NUMBER, right) else 0
+    decimals = len(right.partition(".")[2]) if re.fullmatch(f"-?{_NUMBER}", right) else 0
     text = " ".join(f"{left} = {right}".split())
     return Equation(text, values[0], values[1], operands, decimals)
 
@@ -148,6 +148,9 @@ def _value(side: str) -> Fraction | None:
     def of(node: ast.expr) -> Fraction | None:
         if isinstance(node, ast.Constant):
             return Fraction(str(node.value))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            below = of(node.operand)
+            return None if below is None else -below
         if isinstance(node, ast.BinOp) and type(node.op) in _OPS:
             left, right = of(node.left), of(node.right)
             if left is None or right is None:

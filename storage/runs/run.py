@@ -36,7 +36,7 @@ from storage.runs.commits import Commit, Receipt, needed_of, publish, read_commi
 from storage.runs.documents import MOST_BYTES, MOST_DATA_BYTES, MOST_ENTRY_BYTES, put_settled
 from storage.runs.names import nothing_named
 from storage.runs.removal import obeyed, refuse_removed
-from storage.runs.specs import Spec, check_same
+from storage.runs.specs import Compare, Spec, check_same, differences
 from storage.runs.success import Success, same_end, success_bytes, success_from
 from storage.runs.totals import StageTotals, Sums, sum_receipts
 from storage.summaries.blocks import Blocks
@@ -59,14 +59,21 @@ class Run:
     patience: Patience = PATIENT
 
     @classmethod
-    def start(cls, store: ObjectStore, name: str, spec: Spec, patience: Patience = PATIENT) -> Run:
+    def start(
+        cls,
+        store: ObjectStore,
+        name: str,
+        spec: Spec,
+        patience: Patience = PATIENT,
+        compare: Compare = differences,
+    ) -> Run:
         """Create the run, or open it if its spec is the same. Raises SpecMismatch, Removed."""
         key = layout.spec_key(layout.check_run_name(name))
         with obeyed(store, layout.run_prefix(name)):
             stored = put_settled(store, key, spec.to_json(), patience)
             fault("after_spec")
         run = cls(store, name, Spec.from_json(key, stored), patience)
-        check_same(name, run.spec, spec)
+        check_same(name, run.spec, spec, compare)
         return run
 
     @classmethod

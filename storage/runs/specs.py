@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -31,21 +31,6 @@ ENGINES = "engines"
 MOST_STAGES, MOST_SHARDS, MOST_GROWN = 100, 10_000_000, 1_000
 """More than any run has, and few enough to count."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-UNRECORDED = {
-    "configuration.stages.heal": "false",
-    "configuration.refine.heal": "false",
-    "configuration.stages.rationalize.require_code": "true",
-    "configuration.stages.sample.examples": "[]",
-    "configuration.stages.search.edge": "16",
-    "configuration.stages.search.halve": '"steps"',
-    "configuration.stages.rationalize.examples": "[]",
-    "configuration.stages.rationalize.system": "null",
-    "configuration.stages.judge.prefixes": "1",
-    "configuration.stages.judge.thinks": "false",
-    "configuration.stages.export.contradictions": '"keep"',
-    "settings.learning.adapter": "null",
-}
-"""Field -> its value in runs and trainings made before the field was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +206,6 @@ def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
     for role in recorded.keys() & engines.keys():
         engines[role] = {k: v for k, v in engines[role].items() if k in recorded[role]}
     left, right = (dict(_leaves("", spec)) for spec in (before, now))
-    for name in UNRECORDED.keys() & (left.keys() | right.keys()):
-        left.setdefault(name, UNRECORDED[name])
-        right.setdefault(name, UNRECORDED[name])
     absent = "nothing"
     return [
         Difference(name, left.get(name, absent), right.get(name, absent))
@@ -232,10 +214,14 @@ def differences(stored: Frozen, asked: Frozen) -> list[Difference]:
     ]
 
 
-def check_same(run: str, stored: Spec, asked: Spec) -> None:
+Compare = Callable[[Spec, Spec], list[Difference]]
+"""Finds the differences of a stored spec from the one that is asked for."""
+
+
+def check_same(run: str, stored: Spec, asked: Spec, compare: Compare = differences) -> None:
     """Raise SpecMismatch, listing the differences, unless the specs are equal."""
     refuse(
-        differences(stored, asked),
+        compare(stored, asked),
         f"run {run!r} was started with other settings or input; take another run name",
     )
 

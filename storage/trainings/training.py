@@ -14,7 +14,7 @@ checkpoint, the first stands and both use it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from storage.runs import layout
 from storage.runs.commits import canonical_json
 from storage.runs.documents import MOST_BYTES, parsed, put_settled, read_as, refuse_newer
 from storage.runs.removal import obeyed, refuse_removed
-from storage.runs.specs import differences, refuse
+from storage.runs.specs import Difference, differences, refuse
 from storage.trainings.checkpoints import Part, StoredFile, part_key
 from storage.trainings.folders import StoredFolder, new_folder, numbers_of, put_folder, read_folder
 
@@ -79,7 +79,12 @@ class Training:
 
     @classmethod
     def start(
-        cls, store: ObjectStore, name: str, spec: TrainingSpec, patience: Patience = PATIENT
+        cls,
+        store: ObjectStore,
+        name: str,
+        spec: TrainingSpec,
+        patience: Patience = PATIENT,
+        compare: Callable[[TrainingSpec, TrainingSpec], list[Difference]] = differences,
     ) -> Training:
         """Create the training, or open it if its spec is the same. Raises SpecMismatch, Removed."""
         prefix = f"trainings/{layout.check_run_name(name)}/"
@@ -87,7 +92,7 @@ class Training:
         with obeyed(store, prefix):
             stored = _spec_from(key, put_settled(store, key, spec.to_json(), patience))
         refuse(
-            differences(stored, spec),
+            compare(stored, spec),
             f"training {name!r} was started with other settings or data; take another name",
         )
         return cls(store, name, stored, patience)

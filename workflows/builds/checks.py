@@ -21,7 +21,7 @@ from workflows.runs.configuration import Given
 from workflows.runs.driving import standing
 from workflows.runs.settling import recalled
 from workflows.runs.site import Site
-from workflows.runs.starting import planned
+from workflows.runs.starting import differing, planned
 
 
 def every_finding(config: BuildConfig, source: str | None, site: Site) -> Iterator[Finding]:
@@ -62,7 +62,7 @@ def _of_the_run(
     first = f"; its pilot {pilot.run} is made first (or name one: estimate.pilot)" if pilot else ""
     if begun is not None:
         refuse_growth(begun, given)
-        check_same(config.run, begun.spec, plan.spec)
+        check_same(config.run, begun.spec, plan.spec, differing)
         state = "is finished" if standing(begun).finished else "goes on where it stopped"
         return f"{config.run} {state}"
     if other is not None:

@@ -26,7 +26,6 @@ from storage.errors import ConfigurationError, Removed
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
 from storage.rows.records import Problem
 from storage.runs.run import Run
-from storage.runs.specs import differences
 from workflows.answers import check_reference
 from workflows.builds.growth import OF_THE_INPUT
 from workflows.formats import prompts
@@ -38,7 +37,7 @@ from workflows.inputs.shapes import Columns
 from workflows.planning.costs import check_spending
 from workflows.road import StageSpec
 from workflows.runs.configuration import Given, RunConfig
-from workflows.runs.starting import planned
+from workflows.runs.starting import differing, planned
 from workflows.settings import EstimateSettings, LeaveOutSettings, StageSettings
 from workflows.stages import road_of, stages_named
 from workflows.stages.kit import Stage
@@ -253,7 +252,7 @@ def _is_like(pilot: Run | None, own: BuildConfig) -> TypeGuard[Run]:
     """Whether a pilot differs from a build's own in nothing but its problems."""
     if pilot is None:
         return False
-    found = differences(pilot.spec, planned(own, None).spec)
+    found = differing(pilot.spec, planned(own, None).spec)
     return all(difference.name in OF_THE_INPUT for difference in found)
 
 

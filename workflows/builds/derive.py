@@ -34,11 +34,11 @@ from storage.rows.kinds import EXAMPLES, GIVEN, stage_rows
 from storage.rows.versions import kind_of
 from storage.runs.origin import Origin, adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
-from storage.runs.specs import Difference, Spec, differences
+from storage.runs.specs import Difference, Spec
 from workflows.builds.growth import OF_THE_INPUT, same_input
 from workflows.road import INPUT_STAGE, StageSpec
 from workflows.runs.configuration import RunConfig
-from workflows.runs.starting import Planned, create_run
+from workflows.runs.starting import Planned, create_run, differing
 from workflows.stages import OURS, road_of, stages_named
 from workflows.stages.kit import Stage
 
@@ -79,19 +79,19 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
 
     `asked`: the spec of the new run.
     """
-    differing = differences(source.spec, asked)
-    check_derivable(run, store, source, differing)
+    found = differing(source.spec, asked)
+    check_derivable(run, store, source, found)
     road, before = road_of(asked.stages[1:]), road_of(source.spec.stages[1:])
     stages = stages_named(asked.stages[1:])
     known = (*OURS.values(), *stages, *stages_named(source.spec.stages[1:]))
     reached = {
         difference: _reached(difference, asked, stages, known)
-        for difference in differing
+        for difference in found
         if difference.name not in SAID_ELSEWHERE
     }
     lost = [field for field, stage in reached.items() if stage in (INPUT_STAGE, road[0].name)]
     if lost or road[0] not in before:
-        lines = "".join(f"\n  {difference}" for difference in lost or differing)
+        lines = "".join(f"\n  {difference}" for difference in lost or found)
         raise SpecMismatch(
             f"run {run!r} can't be derived from {source.name!r}: nothing of it could be reused, "
             f"for these differ; leave `--from` out to make everything:{lines}"
@@ -99,7 +99,7 @@ def plan_derivation(run: str, store: str, asked: Spec, source: Run) -> Derivatio
     anew = {stage for stage in reached.values() if stage is not None}
     anew |= {stage.name for stage in road if stage not in before}
     anew |= {NAMES_THE_RUN}
-    return Derivation(road, tuple(differing), frozenset(anew), asked.plan.shards)
+    return Derivation(road, tuple(found), frozenset(anew), asked.plan.shards)
 
 
 def _reached(

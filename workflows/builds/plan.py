@@ -11,7 +11,6 @@ from dataclasses import replace
 from storage.objects.opening import open_store
 from storage.runs.plans import Figure, Plan, put_plan
 from storage.runs.run import Run
-from storage.runs.specs import differences
 from workflows.builds.configuration import BuildConfig
 from workflows.builds.growth import grows
 from workflows.planning.bounds import bounds
@@ -23,7 +22,7 @@ from workflows.planning.ranges import Range, product, resampled
 from workflows.road import opened_by
 from workflows.runs.configuration import Given
 from workflows.runs.driving import most_workers
-from workflows.runs.starting import planned
+from workflows.runs.starting import differing, planned
 
 SPEED = 1.5
 """Machines are this much faster or slower from run to run."""
@@ -237,7 +236,7 @@ def _differing(config: BuildConfig, given: Given, run: Run) -> Iterator[str]:
             "takes them over, and pays for the rest alone"
         )
     spec = planned(config, run.spec.image_digest, given).spec
-    fields = differences(run.spec, spec)
+    fields = differing(run.spec, spec)
     of_models = [field for field in fields if field.name.startswith("models.")]
     for field in of_models:
         yield f"{field.name}: measured with {field.stored}, planned for {field.asked}"

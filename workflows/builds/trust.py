@@ -27,6 +27,7 @@ from storage.runs.specs import ENGINES, check_same
 from workflows.runs.configuration import RunConfig
 from workflows.runs.reading import local_model, read
 from workflows.runs.settling import with_engines
+from workflows.runs.starting import differing
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -225,4 +226,5 @@ def check_stored(run: Run, config: RunConfig, roles: Collection[str]) -> None:
         run.name,
         run.spec,
         replace(run.spec, configuration=binding, models=models, stages=stages),
+        differing,
     )

@@ -27,6 +27,7 @@ from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
 from storage.runs.specs import ENGINES, Spec
 from workflows.runs.configuration import RunConfig
+from workflows.settings.recorded import OLDER, as_begun
 
 LONGEST_CONTEXT = 32768
 """Most tokens of a verifier's context where `max_model_len` is not set: some models allow 131,072,
@@ -66,10 +67,10 @@ PlaceOf = Callable[[str], Place | None]
 def recalled(config: Config, *begun: Run | None) -> Config:
     """Return the configuration with every model and tokenizer at its recorded commit or digest.
 
-    A trained model is named by its store. `heal` and `attempts` keep their old values where the run
-    began before today's defaults. `begun`: this run, then the one that it derives from, if any.
-    Neither the hub nor a machine is asked. Raises ConfigurationError where a model would bring code
-    of which no commit is named.
+    A trained model is named by its store. The settings of `OLDER`, and `attempts`, keep their old
+    values where the run began before today's defaults. `begun`: this run, then the one that it
+    derives from, if any. Neither the hub nor a machine is asked. Raises ConfigurationError where a
+    model would bring code of which no commit is named.
     """
     specs = [run.spec for run in begun if run is not None]
     engines = {}
@@ -79,10 +80,11 @@ def recalled(config: Config, *begun: Run | None) -> Config:
             engine = _recalled(engine, config.store, role, spec)
         engines[role] = engine
     changed: Any = with_engines(config, engines)
-    for part in ("stages", "refine"):
-        recorded = specs[0].configuration.get(part) if specs else None
-        if recorded is not None and "heal" not in recorded:
-            changed = replace(changed, **{part: replace(getattr(changed, part), heal=False)})
+    recorded = specs[0].configuration if specs else {}
+    for part in {name.partition(".")[0] for name in OLDER} & recorded.keys():
+        if hasattr(changed, part):
+            begun_with = as_begun(getattr(changed, part), part, recorded[part])
+            changed = replace(changed, **{part: begun_with})
     written = specs[0].configuration.get("stages", {}).get(RATIONALES.stage) if specs else None
     if written is not None and "require_code" not in written:
         again = replace(changed.stages.rationalize, attempts=written["attempts"])

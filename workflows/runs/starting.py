@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from actors.models.identity import model_identity
+from actors.sandbox.contract import Limits
 from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import GIVEN, stage_rows
@@ -24,17 +25,39 @@ from storage.runs.layout import check_run_name, launch_key, run_prefix
 from storage.runs.pilot_record import PilotRecord
 from storage.runs.removal import obeyed
 from storage.runs.run import Run
-from storage.runs.specs import ShardPlan, Spec, input_digest
+from storage.runs.specs import Difference, ShardPlan, Spec, differences, input_digest
 from storage.summaries.folding import Folding
 from workflows.estimation.pilot import fitted_chain, store_chain
+from workflows.formats.refinement import RefineSettings
+from workflows.formats.verification import VerifySettings
 from workflows.runs.configuration import Given, RunConfig
-from workflows.settings import StageSettings
+from workflows.settings import AnswerSettings, StageSettings
+from workflows.settings.recorded import named, read
+from workflows.settings.solving import SolveSettings
 from workflows.stages.given import Ungiven
+from workflows.stages.own_settings import settings_class
 
+KINDS: Mapping[str, type[Any]] = {
+    "verify": VerifySettings,
+    "refine": RefineSettings,
+    "solve": SolveSettings,
+    "answers": AnswerSettings,
+    "sandbox_limits": Limits,
+}
+"""Part of a run's configuration -> its settings; those of `stages` depend on the road."""
 Config = TypeVar("Config", bound=RunConfig)
 
 _UNPACKED = re.compile(r"^/[^\n]*/working_dir_files/_ray_pkg_[^/\n]+(/|$)")
 """Where Ray unpacks the working folder of a job."""
+
+
+def differing(stored: Spec, asked: Spec) -> list[Difference]:
+    """As `differences`, of a stored spec as this version reads it."""
+    kinds = {**KINDS, "stages": settings_class(asked.stages)}
+    whole, unknown = read(stored.configuration, asked.configuration, kinds)
+    found = differences(replace(stored, configuration=whole), asked)
+    # Stages of another road may have settings of their own.
+    return named(found, unknown) if stored.stages == asked.stages else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +134,7 @@ class Start:
         """
         store, name = self.run.store, self.run.name
         with obeyed(store, run_prefix(name)):
-            run = Run.start(store, name, self.run.spec)
+            run = Run.start(store, name, self.run.spec, compare=differing)
             store.put_new(launch_key(name), canonical_json(_portable(asdict(self.config))))
             if self.chain is not None:
                 store_chain(run, self.chain)

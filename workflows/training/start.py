@@ -6,9 +6,10 @@ same call starts, continues and repeats.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from actors.machines.fitness import precision_for
 from actors.machines.machine import Machine
@@ -17,22 +18,38 @@ from actors.models.identity import model_identity
 from actors.models.source import ModelSource
 from actors.training.job import TrainingJob
 from actors.training.memory import ModelShape, memory_plan
-from actors.training.settings import TrainingSettings
+from actors.training.settings import LearningSettings, TrainingSettings
 from storage.errors import InputError, first_line
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.parquet import sha256_of
 from storage.runs.commits import put_content
+from storage.runs.specs import Difference, differences
 from storage.trainings.checkpoints import fetch_files, holds
 from storage.trainings.folders import StoredFolder
 from storage.trainings.training import Training, TrainingSpec
+from workflows.settings.recorded import named, read
 from workflows.training.corpus import CorpusSource
 from workflows.training.mask import masker_for
 from workflows.training.record import Dressing
 from workflows.training.released import file_of, stored_key
-from workflows.training.settings import TrainConfig, binding
+from workflows.training.settings import (
+    BetweenRuns,
+    DataSettings,
+    HeadSettings,
+    TrainConfig,
+    binding,
+)
 from workflows.training.sources import RunSource
 from workflows.training.taught import teaching
+
+KINDS: Mapping[str, type[Any]] = {
+    "learning": LearningSettings,
+    "data": DataSettings,
+    "head": HeadSettings,
+    "between_runs": BetweenRuns,
+}
+"""Part of a training's settings -> its class."""
 
 
 def training_of(config: TrainConfig, store: ObjectStore) -> Training:
@@ -100,9 +117,15 @@ def settled(
 def start_training(config: TrainConfig, store: ObjectStore) -> Training:
     """Create the training, or open it where it exists with the same spec. Raises SpecMismatch."""
     made = training_of(config, store)
-    training = Training.start(store, made.name, made.spec)
+    training = Training.start(store, made.name, made.spec, compare=differing)
     store_file(config, store, training.spec)
     return training
+
+
+def differing(stored: TrainingSpec, asked: TrainingSpec) -> list[Difference]:
+    """As `differences`, of a stored spec as this version reads it."""
+    whole, unknown = read(stored.settings, asked.settings, KINDS)
+    return named(differences(replace(stored, settings=whole), asked), unknown)
 
 
 def store_file(config: TrainConfig, store: ObjectStore, spec: TrainingSpec) -> None:

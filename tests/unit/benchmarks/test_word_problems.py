@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path as File
 
 import pytest
 
-from benchmarks import word_checker, word_world
+from actors.engines.contract import Sampling
+from actors.grading.pool import Grader
+from benchmarks import real_model, word_checker, word_judges, word_labels, word_problems, word_world
 from benchmarks.word_checker import Proved
+from benchmarks.word_labels import Figures
 from benchmarks.word_world import KINDS, WordProblem
+from launch.config import load
+from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, ShardRows
+from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
+from workflows.answers.grading import grader
+from workflows.formats import steps as formats
+from workflows.formats.solving import opened_chat
 from workflows.injecting.claims import Claim
+from workflows.settings import AnswerSettings, SampleSettings
 
 PLUMS = WordProblem(
     "plums", "two goods", "Max buys 3 mugs at 7 dollars each and a plate for 4 dollars. In all?",
@@ -21,7 +35,7 @@ PLUMS = WordProblem(
 )  # fmt: skip
 
 
-def proved(*steps: str) -> Sequence[str]:
+def said(*steps: str) -> Sequence[str]:
     return [verdict.proved.value for verdict in word_checker.check(PLUMS, steps)]
 
 
@@ -70,6 +84,8 @@ def test_every_step_of_a_plan_but_its_answer_is_proved_right(kind: str) -> None:
         ("Total = 1,200 + 300 = 1,500", [("1200 + 300 = 1500", False)]),
         ("3 + 4 = 7 + 2 = 9", [("3 + 4 = 7 + 2", True), ("7 + 2 = 9", False)]),
         ("(10 + 5) - 3 = 12", [("(10 + 5) - 3 = 12", False)]),
+        ("12 - 15 = -3", [("12 - 15 = -3", False)]),
+        ("32 + -5 = 28", [("32 + -5 = 28", True)]),
         ("12 = 3 * 4", [("3 * 4 = 12", False)]),
         ("7 / 3 = 2.33", [("7 / 3 = 2.33", False)]),
         ("7 / 3 = 2.34", [("7 / 3 = 2.34", True)]),
@@ -94,19 +110,161 @@ def test_what_is_not_read_wholly_is_no_equation(text: str) -> None:
 
 
 def test_a_step_is_false_by_an_equation_alone() -> None:
-    assert proved("The mugs cost 3 * 7 = 20.") == ["false"]
-    assert proved("3 * 7 = 21, and 21 + 4 = 26.") == ["false"]
-    assert proved("The mugs cost 20 dollars.") == ["nothing"]
+    assert said("The mugs cost 3 * 7 = 20.") == ["false"]
+    assert said("3 * 7 = 21, and 21 + 4 = 26.") == ["false"]
+    assert said("The mugs cost 20 dollars.") == ["nothing"]
 
 
 def test_a_true_equation_proves_nothing_unless_it_is_due() -> None:
-    assert proved("3 + 7 = 10") == ["nothing"], "the wrong operation"
-    assert proved("7 * 4 = 28") == ["nothing"], "the wrong numbers"
-    assert proved("21 + 4 = 25") == ["nothing"], "21 is from nowhere"
-    assert proved("3 * 7 = 21, so 30 dollars.") == ["nothing"], "30 is from nowhere"
+    assert said("3 + 7 = 10") == ["nothing"], "the wrong operation"
+    assert said("7 * 4 = 28") == ["nothing"], "the wrong numbers"
+    assert said("21 + 4 = 25") == ["nothing"], "21 is from nowhere"
+    assert said("3 * 7 = 21, so 30 dollars.") == ["nothing"], "30 is from nowhere"
 
 
 def test_a_step_is_right_in_whatever_way_the_plan_is_written() -> None:
-    assert proved("7 * 3 = 21", "4 + 21 = 25") == ["right", "right"]
-    assert proved("3 * 7 + 4 = 25") == ["right"]
-    assert proved("7 + 7 + 7 = 21 dollars, and 21 + 4 = 25.") == ["right"]
+    assert said("7 * 3 = 21", "4 + 21 = 25") == ["right", "right"]
+    assert said("3 * 7 + 4 = 25") == ["right"]
+    assert said("7 + 7 + 7 = 21 dollars, and 21 + 4 = 25.") == ["right"]
+
+
+READ_BY_EYE = File(__file__).parents[2] / "data/word_steps.jsonl"
+GIVEN = [word_world.problem("change", place, 3) for place in range(4)]
+DEAD = GIVEN[3].problem_id
+
+
+def solutions() -> list[tuple[WordProblem, int | None, Sequence[str]]]:
+    return [(each, *one) for each in GIVEN for one in word_problems.slipped(each)]
+
+
+def test_the_checkers_error_on_a_hundred_steps_read_by_eye() -> None:
+    found = Counter[tuple[str, str]]()
+    for row in map(json.loads, READ_BY_EYE.read_text(encoding="utf-8").splitlines()):
+        problem = word_problems.problem_of(row["problem_id"])
+        *_, verdict = word_checker.check(problem, [*row["before"], row["step"]])
+        assert verdict.proved.value == row["checker"], row
+        found[row["checker"], row["reader"]] += 1
+    assert found == {
+        ("false", "false"): 38,
+        ("right", "right"): 12,
+        ("right", "wrong"): 5,  # due and exact, but "so we divide", or "the apples cost"
+        ("nothing", "wrong"): 39,
+        ("nothing", "right"): 5,
+        ("nothing", "false"): 1,  # "6 + 12 = 18, which equals 20"
+    }
+
+
+def stored() -> ShardRows:
+    """Given solutions, of which a rollout is right half the time until a slip, and then never.
+
+    Of the last problem no rollout is right.
+    """
+    paths, rollouts = [], []
+    for at, (problem, first, steps) in enumerate(solutions()):
+        right = first is None
+        name = f"{problem.problem_id}#{at}"
+        paths.append(
+            Path(name, problem.problem_id, at, 0, formats.join(steps), list(steps), "stop",
+                 problem.answer if right else "0", right, True, None, None, True, 9, 0)
+        )  # fmt: skip
+        for state in range(len(steps)):
+            alive = problem.problem_id != DEAD and (first is None or state <= first)
+            c = 8 if alive else 0
+            answers = [AnswerCount(problem.answer, c, True), AnswerCount(None, 16 - c, False)]
+            rollouts.append(
+                StateRollouts(name, problem.problem_id, state, 0, 16, c,
+                              [each for each in answers if each.count], 0, "exact", False, "m", 0,
+                              160)
+            )  # fmt: skip
+    problems = [Problem(**each.row) for each in GIVEN]
+    return ShardRows({PROBLEMS: problems, PATHS: paths, ROLLOUTS: rollouts})
+
+
+@pytest.fixture
+def graded_by() -> Iterator[Grader]:
+    made = grader(AnswerSettings())
+    yield made
+    asyncio.run(made.close())
+
+
+def test_a_slip_makes_its_step_false_and_none_before_it() -> None:
+    found = [(word_checker.check(problem, steps), first) for problem, first, steps in solutions()]
+    assert {first for _, first in found} == {None, 0, 1}
+    for verdicts, first in found:
+        before = verdicts if first is None else verdicts[:first]
+        assert Proved.FALSE not in {each.proved for each in before}
+        assert first is None or verdicts[first].proved is Proved.FALSE
+
+
+async def test_every_stored_rollout_is_dealt_once_in_an_order_by_seed() -> None:
+    rows = stored()
+    orders = []
+    for seed in (0, 1):
+        engine = word_labels.Dealt(rows, seed)
+        problem, path = rows[PROBLEMS][0], rows[PATHS][0]
+        opening = formats.openings(path.text, path.steps)[1]
+        chat = opened_chat(SampleSettings().system, problem, opening)
+        asked = [Sampling(n=n, max_tokens=9, temperature=0.6, seed=5) for n in (6, 10)]
+        texts = [done.text for each in asked
+                 for done in (await engine.generate(chat, each)).completions]  # fmt: skip
+        assert texts.count(f"\\boxed{{{problem.answer}}}") == 8 and len(texts) == 16
+        orders.append(texts)
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("strategy", word_labels.STRATEGIES, ids=lambda each: each.name)
+async def test_strategies_find_the_slips_and_nothing_else_where_rollouts_are_clear(
+    strategy: word_labels.Method, graded_by: Grader
+) -> None:
+    rows = stored()
+    proved, figures = word_problems.proved(rows), Figures()
+    for name, row in (await word_labels.labelled(strategy, rows, 0, graded_by)).items():
+        figures.add(name, row.labels, proved[name])
+    assert figures.first[True] > 0 and figures.first[False] == 0
+    if strategy.name != "math_shepherd_soft":  # MC 0.5 of 8 dealt ones is under its threshold
+        assert figures.inner[True] == 0
+    assert not any(DEAD in name for name in figures.paths), "no rollout is right from its start"
+
+
+def test_false_alarms_are_of_steps_proved_right_before_any_false_one() -> None:
+    figures = Figures()
+    verdicts = word_checker.check(PLUMS, ["3 * 7 = 21", "21 + 4 = 26", "3 * 7 = 21", "Well."])
+    figures.add("a", [False, True, False, False], verdicts)
+    assert figures.right == {True: 1} and figures.inner == {True: 1}
+    assert figures.first == {False: 1} == figures.false
+    figures.add("b", [True], word_checker.check(PLUMS, ["3 * 7 = 20", "20 + 4 = 25"]))
+    assert figures.false == {False: 2}, "a step without a label is in no figure"
+
+
+@pytest.mark.parametrize("judges", word_judges.JUDGES, ids=lambda each: each.name)
+async def test_a_reply_that_is_read_says_what_its_judge_meant(
+    judges: word_judges.Judges, graded_by: Grader
+) -> None:
+    rows = stored()
+    first = word_problems.first_errors(rows)
+    hard = next(each for each in word_labels.STRATEGIES if each.name == "math_shepherd_hard")
+    labels = await word_labels.labelled(hard, rows, 0, graded_by)
+    kept, lost = await word_judges.judged(judges, rows, first, labels, 0)
+    assert kept and len(kept) + lost.total() == len(labels if judges.labelled else first)
+    for name, given in kept.items():
+        assert list(given) == word_judges.judge_labels(first[name], len(given))
+
+
+def test_no_manner_of_a_reply_is_misread_and_those_as_asked_are_read() -> None:
+    found = word_judges.by_manner((2, 3), 0)
+    assert not any("misread" in fate for fates in found.values() for fate in fates)
+    for manner in ("as asked", "bold headings", "behind a thought", "a paragraph opened again"):
+        assert set(found[manner]) == {"steps read", "index read"}
+    assert set(found["cut off"]) == {"steps unread", "index unread"}
+
+
+def test_both_runs_are_configurations_that_can_be_built(
+    tmp_path: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real_model, "smollm2", lambda: tmp_path)
+    own = load(word_problems.sampled(tmp_path, GIVEN))
+    assert [stage.name for stage in own.road] == ["sample", "estimate", "label"]
+    given = load(word_problems.with_slips(tmp_path, GIVEN))
+    assert given.road[0].name == "given" and "judge" in given.engines
+    assert own.store == given.store and own.run != given.run
+    assert {each.solution.count("Step") for each in own.stages.sample.examples} == {2, 3}

@@ -17,6 +17,7 @@ from storage.runs.specs import ShardPlan, Spec, differences
 from workflows.builds.configuration import BuildConfig, ModelSettings
 from workflows.refinement.run import RefineConfig, RefineModels
 from workflows.runs.settling import recalled
+from workflows.runs.starting import differing
 from workflows.settings import RationalizeSettings, StageSettings
 
 ENGINE = EngineSettings(kind="scripted", model="m")
@@ -45,7 +46,7 @@ def test_a_run_begun_before_the_setting_goes_on_unhealed(config: Any, part: str)
     old = Run.start(MemoryStore(), "r", spec_of(said))
     goes_on = recalled(config, old)
     assert goes_on == healed(config, part, False)
-    assert differences(old.spec, spec_of(goes_on.binding)) == []
+    assert differing(old.spec, spec_of(goes_on.binding)) == []
 
 
 @kinds
@@ -53,7 +54,7 @@ def test_a_run_begun_before_the_setting_goes_on_unhealed(config: Any, part: str)
 def test_another_choice_is_refused_by_its_name(config: Any, part: str, begun: bool) -> None:
     run = Run.start(MemoryStore(), "r", spec_of(healed(config, part, begun).binding))
     asked = recalled(healed(config, part, not begun), run)
-    (found,) = differences(run.spec, spec_of(asked.binding))
+    (found,) = differing(run.spec, spec_of(asked.binding))
     assert found.name == f"configuration.{part}.heal"
 
 
@@ -75,20 +76,20 @@ def test_a_run_begun_with_one_attempt_by_default_goes_on_with_one() -> None:
     goes_on = recalled(BUILD, old)
     assert goes_on.stages.rationalize.attempts == 1
     asked = replace(spec_of(goes_on.binding), schemas={"rationale": 3})
-    assert differences(old.spec, asked) == []
+    assert differing(old.spec, asked) == []
 
 
 def test_a_run_begun_before_is_refused_where_code_is_no_longer_required() -> None:
     old = begun_before()
     stages = replace(BUILD.stages, rationalize=RationalizeSettings(require_code=False))
     asked = spec_of(recalled(replace(BUILD, stages=stages), old).binding)
-    (found,) = differences(old.spec, replace(asked, schemas={"rationale": 3}))
+    (found,) = differing(old.spec, replace(asked, schemas={"rationale": 3}))
     assert found.name == "configuration.stages.rationalize.require_code"
 
 
 def test_another_number_of_attempts_is_refused_by_its_name() -> None:
     run = Run.start(MemoryStore(), "r", spec_of(rationalized(1).binding))
-    (found,) = differences(run.spec, spec_of(recalled(BUILD, run).binding))
+    (found,) = differing(run.spec, spec_of(recalled(BUILD, run).binding))
     assert str(found).endswith("rationalize.attempts: stored 1, asked for 2")
 
 
