@@ -76,8 +76,9 @@ def assemble(
         put_content(run.store, prefix + path, data, digest, patience=run.patience)
         files.append(DatasetFile(path, digest))
     origin, pilot = origin_run(run), pilot_record(run.store, run.name)
-    card = dataset_card(run.name, run.spec, success, view, total, stages, origin, pilot).encode()
-    standing = put_settled(run.store, prefix + CARD, card, run.patience)
+    card = dataset_card(run.name, run.spec, success, view, total, stages, origin, pilot)
+    data = card.encode("utf-8", "replace")  # a document of the store may hold a lone surrogate
+    standing = put_settled(run.store, prefix + CARD, data, run.patience)
     files.append(DatasetFile(CARD, sha256_of(standing)))
     if view.chat_template:
         standing = put_settled(
@@ -198,7 +199,8 @@ def _table(run: Run, view: View, shard: int) -> pa.Table:
         table = run.read_table(stage_rows(view.reads[0]), shard).replace_schema_metadata(None)
         if table.schema.equals(schemas.schema_of(view.row_type)):
             return table
-    return schemas.to_table(view.row_type, rows_in(run, view, shard))
+    table = schemas.to_table(view.row_type, rows_in(run, view, shard))
+    return schemas.completed(view.row_type, table, schemas.schema_of(view.row_type).names)
 
 
 def rows_in(run: Run, view: View, shard: int) -> Sequence[Any]:

@@ -27,7 +27,7 @@ from storage.errors import (
     StoreUnavailable,
     first_line,
 )
-from storage.objects.store import Entry, Put, check_key, check_size
+from storage.objects.store import Entry, Put, check_key, check_size, is_key
 
 PARTIAL = ".partial"
 REFUSALS = {
@@ -100,28 +100,31 @@ class LocalStore:
         except OSError as error:
             raise self._classified(error, key) from error
 
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "", strays: bool = False) -> Iterator[Entry]:
         """List files by walking the deepest folder that the prefix names."""
         folder = prefix.rpartition("/")[0]
         if folder:
             check_key(folder)
-        yield from self._walk(folder, lambda key: key.startswith(prefix) and key > after)
+        for entry in self._walk(folder, lambda key: key.startswith(prefix) and key > after):
+            if strays or is_key(entry.key):
+                yield entry
 
     def files(self, prefix: str) -> Iterator[Entry]:
         """The files of the folder."""
         folder = check_key(prefix.rstrip("/"))
-        return self._walk(folder, deep=False)
+        return self._walk(folder, is_key, deep=False)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Folders in which at least one file lies, at any depth; an emptied one has no name."""
         folder = check_key(prefix.rstrip("/"))
         try:
             with os.scandir(self.root / folder) as entries:
-                names = [entry.name for entry in entries if entry.is_dir()]  # or a link to one
+                found = [entry.name for entry in entries if entry.is_dir()]  # or a link to one
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise self._classified(error, folder) from error
+        names = filter(is_key, found)
         yield from (name for name in names if next(self._walk(f"{folder}/{name}"), None))
 
     def modified(self, key: str) -> float | None:

@@ -44,8 +44,8 @@ class MemoryStore:
         check_size(key, len(data), most)
         return data
 
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """A snapshot of the matching keys."""
+    def list(self, prefix: str, after: str = "", strays: bool = False) -> Iterator[Entry]:
+        """A snapshot of the matching keys; there are no strays."""
         for key, data in tuple(self.objects.items()):
             if key.startswith(prefix) and key > after:
                 yield Entry(key, len(data))

@@ -40,6 +40,8 @@ class Pace:
         self._still_s = still_s
         self._since = time.monotonic()
         self._room = MOST_UNASKED
+        self.heard = False
+        """Whether bytes of an answer came."""
 
     def left(self) -> float:
         """Seconds. Raises TimeoutError where there are none."""
@@ -55,6 +57,7 @@ class Pace:
     def came(self, size: int) -> None:
         """Count bytes of the reply. Raises ConnectionAbortedError where they are too many."""
         self.moved(size)
+        self.heard = self.heard or size > 0
         self._room -= size
         if self._room < 0:
             raise ConnectionAbortedError("the reply has no end")

@@ -13,28 +13,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    EndpointResolutionError,
     HTTPClientError,
     IncompleteReadError,
-    InvalidRegionError,
     NoCredentialsError,
     PartialCredentialsError,
-    ProfileNotFound,
     ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
@@ -49,10 +46,11 @@ from storage.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from storage.objects.paced import Pace, exchange, paced
+from storage.objects.client import READ_S, legible, s3_client
+from storage.objects.paced import Pace, exchange
 from storage.objects.paging import NoEnd, Page, pages
 from storage.objects.patience import PATIENT, Patience
-from storage.objects.store import Entry, Put, check_key, check_size, confirmed
+from storage.objects.store import Entry, Put, check_key, check_size, confirmed, is_key
 from storage.rows.parquet import check_digest, sha256_of
 from storage.secrecy import no_credentials, plain_url, shown_url
 
@@ -70,16 +68,8 @@ ADVICE = {
 }
 """What a person can do about a refusal, by its code or status."""
 
-STYLES: dict[str, Literal["path", "virtual", "auto"]] = {
-    "path": "path",
-    "virtual": "virtual",
-    "auto": "auto",
-}
-
-CONNECT_S, READ_S = 5.0, 30.0
-"""Seconds to connect, and seconds a request and its reply may stand still, in total."""
 LAST_S = 1.0
-"""The same for a try that begins when patience ends."""
+"""Seconds that a try may stand still that begins when patience ends."""
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 
@@ -144,7 +134,8 @@ class S3Store:
                 raise ConfigurationError(
                     f"store {shown_url(url)!r}: the prefix is not a plain path"
                 ) from None
-        return cls(parts.netloc, prefix, tuple(sorted(options.items())), patience, _client(options))
+        kept = tuple(sorted(options.items()))
+        return cls(parts.netloc, prefix, kept, patience, s3_client(options))
 
     def __reduce__(self) -> tuple[Callable[[str, Patience], S3Store], tuple[str, Patience]]:
         """Pickle the URL and patience; the other process opens its own connection."""
@@ -160,7 +151,7 @@ class S3Store:
         """Send one conditional PUT and translate the server's answer."""
         md5 = hashlib.md5(data, usedforsecurity=False)
         try:
-            with exchange(min(READ_S, self.patience.deadline_s)):
+            with exchange(min(READ_S, self.patience.deadline_s)) as pace, legible(pace):
                 reply = self.client.put_object(
                     Bucket=self.bucket,
                     Key=self._name(key),
@@ -190,7 +181,7 @@ class S3Store:
             reply = self.client.get_object(Bucket=self.bucket, Key=name)
             with closing(reply["Body"]) as body:  # itself a context, but one of raw errors
                 size = reply.get("ContentLength")
-                if size is None or "ETag" not in reply:
+                if "ETag" not in reply or not 0 <= (-1 if size is None else size) <= sys.maxsize:
                     raise self._no_store("GET", key)
                 check_size(key, size, most)
                 pace.expect(size)
@@ -204,20 +195,23 @@ class S3Store:
 
         return self._repeated("GET", key, fetch)
 
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "", strays: bool = False) -> Iterator[Entry]:
         """List page by page; each page is retried on its own."""
-        return self._entries(prefix, {"StartAfter": self.prefix + after} if after else {})
+        for entry in self._entries(prefix, {"StartAfter": self.prefix + after} if after else {}):
+            if strays or is_key(entry.key):
+                yield entry
 
     def files(self, prefix: str) -> Iterator[Entry]:
         """The keys without a further slash: the server skips the others."""
-        return self._entries(prefix, {"Delimiter": "/"})
+        return (entry for entry in self._entries(prefix, {"Delimiter": "/"}) if is_key(entry.key))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names below the prefix: the server skips what lies deeper."""
         start = len(self.prefix + prefix)
         for page in self._pages(prefix, {"Delimiter": "/"}):
             for item in page.get("CommonPrefixes", []):
-                yield item["Prefix"][start:-1]
+                if is_key(name := item["Prefix"][start:-1]):
+                    yield name
 
     def modified(self, key: str) -> float | None:
         """`Last-Modified`, by the server's clock."""
@@ -252,7 +246,10 @@ class S3Store:
         page: Page = self.client.list_objects_v2(
             Bucket=self.bucket, Prefix=self.prefix + prefix, **more
         )
-        if "IsTruncated" not in page:
+        found = [*page.get("Contents", []), *page.get("CommonPrefixes", [])]
+        names = [each.get("Key" if "Size" in each else "Prefix", "") for each in found]
+        asked = all(name.startswith(self.prefix + prefix) for name in names)
+        if "IsTruncated" not in page or not asked:  # the keys of others are never deleted
             raise self._no_store("LIST", prefix)
         return page
 
@@ -268,7 +265,7 @@ class S3Store:
                 self.patience.still_trying(began, trouble)
             left = began + self.patience.deadline_s - self.patience.clock()
             try:
-                with exchange(min(READ_S, max(left, LAST_S))) as pace:
+                with exchange(min(READ_S, max(left, LAST_S))) as pace, legible(pace):
                     return request(pace)
             except TRANSPORT as error:
                 server = urlsplit(self.client.meta.endpoint_url).netloc.rpartition("@")[2]
@@ -307,31 +304,11 @@ class S3Store:
                 f"{self.url}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "a profile or a role"
             )
+        if isinstance(error, EndpointResolutionError):
+            return ConfigurationError(
+                f"{self.url}: the endpoint is no server's; check `endpoint` or AWS_ENDPOINT_URL"
+            )
         return StoreRefused(f"{self.url}: {type(error).__name__}")
-
-
-def _client(options: dict[str, str]) -> Any:
-    """Make a boto3 client without retries and with 64 connections."""
-    endpoint = options.get("endpoint") or None
-    own = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    style = options.get("style") or ("path" if own else "auto")
-    if style not in STYLES:
-        raise ConfigurationError("store: the URL's style is not path or virtual")
-    config = Config(
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        connect_timeout=CONNECT_S,
-        read_timeout=READ_S,
-        max_pool_connections=64,
-        request_checksum_calculation="when_required",  # older servers refuse the newer trailers
-        response_checksum_validation="when_required",
-        s3={"addressing_style": STYLES[style]},
-    )
-    try:
-        session = boto3.Session()
-        region = options.get("region") or session.region_name or "us-east-1"
-        return paced(session.client("s3", endpoint_url=endpoint, region_name=region, config=config))
-    except (ProfileNotFound, InvalidRegionError, ValueError) as error:
-        raise ConfigurationError(f"store: {error}") from None
 
 
 def _passing(code: str, status: int) -> bool:

@@ -61,24 +61,25 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str, after: str = "", strays: bool = False) -> Iterator[Entry]:
         """Every object whose key starts with `prefix`, in any order.
 
         `after`: only keys that sort behind this one; a server does not list the others.
+        `strays`: also what somebody else put there under a name that no key has.
         """
         ...
 
     def files(self, prefix: str) -> Iterator[Entry]:
         """The objects directly below `prefix`, which ends with a slash, in any order.
 
-        What lies deeper is not listed.
+        Neither what lies deeper is listed, nor strays.
         """
         ...
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names between `prefix`, which ends with a slash, and the next slash of its keys.
 
-        Each name comes once, in any order. The objects below are not listed.
+        Each name comes once, in any order. The objects below are not listed, nor are strays.
         """
         ...
 
@@ -118,5 +119,5 @@ def check_size(key: str, size: int, most: int | None) -> None:
 
 
 def is_key(key: str) -> bool:
-    """Whether a store could hold an object of that name."""
+    """Whether a store of ours could hold an object of that name."""
     return bool(KEY.fullmatch(key)) and all(part.strip(".") for part in key.split("/"))

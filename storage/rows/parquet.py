@@ -107,6 +107,7 @@ def read_parquet(
         raise ObjectCorrupt(f"{key} is damaged: its column {wrong[0]!r} is of another type")
     try:
         table = file.read(columns, use_threads=False)
+        table.validate(full=True)  # texts are UTF-8: reading does not look
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ObjectCorrupt(f"{key} is damaged: {first_line(error)}") from None
     if empty := schemas.without_values(row_type, table):

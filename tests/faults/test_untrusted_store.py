@@ -395,6 +395,11 @@ OTHER_ROWS: dict[str, Callable[[], bytes]] = {
     "a newer version": lambda: problems(version="1000000"),
     "numbers for texts": lambda: problems(problem=pa.array([1, 2, 3, 4])),
     "lists for texts": lambda: problems(answer=pa.array([["a"]] * 4)),
+    "texts that are no UTF-8": lambda: problems(
+        problem=pa.Array.from_buffers(
+            pa.string(), 4, pa.array([b"a", b"\xff\xfe", b"\xed\xa0\x80", b""]).buffers()
+        )
+    ),
     "nothing for texts": lambda: problems(problem_id=pa.array([None] * 4, pa.string())),
     "other columns": lambda: write_parquet(
         pa.table({"x": [1]}).replace_schema_metadata({KIND: "problem", VERSION: "1"})

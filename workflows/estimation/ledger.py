@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from actors.engines.contract import Refusal
 from storage.errors import ItemError
 from storage.rows.records import AnswerCount, Path, Problem
 from workflows.estimation.contract import Count, RolloutBudget
@@ -30,6 +31,8 @@ class Rollouts(NamedTuple):
     """Cut rollouts that count as right; None where none can."""
     censored: bool = False
     """Whether cut rollouts are no rollouts of the state."""
+    room: int | None = None
+    """Tokens that the context left, where it cut one before the limit."""
 
     @property
     def counted(self) -> Count:
@@ -74,13 +77,17 @@ class Ledger:
         spares: Callable[[Path], bool],
         budget: RolloutBudget,
         problems: Mapping[str, Problem],
+        length: Callable[[Path, int], int],
     ) -> None:
-        """`states`: the states of a path that may get rollouts; `spares`: whether it gets none."""
+        """`states`: the states of a path that may get rollouts; `spares`: whether it gets none;
+        `length`: the tokens that a path itself has from a state on.
+        """
         self._roll = roll
         self._states_of = states
         self._spares = spares
         self._budget = budget
         self._problems = problems
+        self._length = length
         self._made: dict[Key, asyncio.Future[Rollouts]] = {}
         self._used: dict[str, list[tuple[int, int, list[Key]]]] = {}
         """path_id -> (state, round, requests) of every entry of the path."""
@@ -98,7 +105,8 @@ class Ledger:
         """Request rollouts until the budget asks for no more. `entries` lists them afterwards.
 
         Raises ItemError `mc_zero_start` if no rollout of the bare problem is right, `all_cut` if
-        no rollout of another state counts.
+        no rollout of another state counts, `too_long` if the context cuts a rollout where the path
+        itself goes on.
         """
         used = self._used[path.path_id] = []
         self._states[path.path_id] = self._states_of(path)
@@ -116,8 +124,10 @@ class Ledger:
             for want in wants:
                 before = counts.get(want.state, Count(0, 0))
                 start, number = made[want.state], rounds.get(want.state, 0)
-                got = (await self._ask(path, want.state, start, want.n)).counted
+                whole = await self._ask(path, want.state, start, want.n)
                 used.append((want.state, number, [self._key(path, want.state, start, want.n)]))
+                self._check_room(path, want.state, whole)
+                got = whole.counted
                 counts[want.state] = Count(before.n + got.n, before.c + got.c)
                 made[want.state] += want.n
                 rounds[want.state] = number + 1
@@ -154,7 +164,17 @@ class Ledger:
             more = await self._ask(path, 0, probed.n, k - probed.n)
             keys.append(self._key(path, 0, probed.n, k - probed.n))
             first = Count(first.n + more.counted.n, first.c + more.c)
+            self._check_room(path, 0, more)
+        self._check_room(path, 0, probed)
         return k, first
+
+    def _check_room(self, path: Path, state: int, made: Rollouts) -> None:
+        """Raise ItemError `too_long` if the context holds rollouts of a state, and the path not."""
+        if made.room is not None and (own := self._length(path, state)) > made.room:
+            raise ItemError(
+                Refusal.TOO_LONG,
+                f"{own} tokens from state {state} on, and room for {made.room} in the context",
+            )
 
     def entries(self, paths: Sequence[Path]) -> Iterator[Entry]:
         """The entries of all paths, by path, state and round. The first user of a request pays."""

@@ -126,7 +126,7 @@ def _bucket(url: str) -> list[File]:
 
     if alone:
         return [File(f"{address}/{name}", partial(object_of, name))]
-    keys = sorted(entry.key for entry in store.list("") if _is_table(entry.key))
+    keys = sorted(entry.key for entry in store.list("", strays=True) if _is_table(entry.key))
     if not keys:
         raise InputError(f"{url}: no {', '.join(TABLES)} object below it")
     _check_splits(url, keys)

@@ -64,7 +64,7 @@ class Group:
     """Labels of one draw that differ from the drawn MC's, now and with twice the rollouts."""
     rollouts: int = 0
     made: int = 0
-    """Rollouts that labelled paths paid for."""
+    """Rollouts that labelled paths paid for; not counted in a run of which none was cut."""
     cut: int = 0
     """Of these, cut at the token limit."""
     between: int = 0
@@ -183,6 +183,9 @@ class _Reading:
     def __init__(self, run: Run, settings: LabelSettings, why_not: dict[str, str]) -> None:
         self._run, self._settings = run, settings
         self.done = {stage: run.shards_of(stage) for stage in run.spec.stages}
+        rolled = run.totals(ROLLOUTS.stage) if self.done.get(ROLLOUTS.stage) else None
+        self._cut = rolled is not None and rolled.counts.get("truncated", 1) > 0
+        """Whether a rollout was cut, by the commits' counts, or it is not known."""
         self.why_not = why_not
         self.by_level: defaultdict[tuple[str, int], Group] = defaultdict(Group)
         self.by_mc: defaultdict[tuple[str, int], Group] = defaultdict(Group)
@@ -234,9 +237,9 @@ class _Reading:
         return [row.path_id for row in self._run.read_needed(PATHS, shard) if row.selected]
 
     def _rolled(self, shard: int) -> dict[str, dict[int, list[StateRollouts]]]:
-        """path_id -> state -> its rows; none where a run has no stage `estimate`."""
+        """path_id -> state -> its rows; none where no rollout of the run was cut."""
         found: defaultdict[str, dict[int, list[StateRollouts]]] = defaultdict(dict)
-        if shard in self.done.get(ROLLOUTS.stage, ()):
+        if self._cut and shard in self.done[ROLLOUTS.stage]:
             for row in self._run.read_rows(ROLLOUTS, shard):
                 found[row.path_id].setdefault(row.state, []).append(row)
         return found

@@ -181,7 +181,7 @@ def _pushed(
     message: str,
     progress: Progress,
 ) -> Pushed:
-    whole = [*items, Item.of(CARD, card.encode())]
+    whole = [*items, Item.of(CARD, card.encode("utf-8", "replace"))]
     commit = unseen = None
     try:
         changes = repository.changes(whole, ours)

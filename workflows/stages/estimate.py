@@ -59,8 +59,8 @@ class Completer(KitStage[StageSettings]):
         """Estimate the states of all selected paths of a shard.
 
         Drops, per path: `mc_zero_start` if no rollout from the bare problem is right, `all_cut` if
-        none of another state counts, `too_long` if a prefix leaves no room in the context. Raises
-        InfrastructureError.
+        none of another state counts, `too_long` if a prefix leaves no room in the context, or less
+        than the path itself takes from there. Raises InfrastructureError.
         """
         problems = {problem.problem_id: problem for problem in rows[PROBLEMS]}
         shard = self.ledger(problems)
@@ -88,7 +88,7 @@ class Completer(KitStage[StageSettings]):
 
     def ledger(self, problems: Mapping[str, Problem]) -> Ledger:
         """A ledger for a shard with these problems, by problem_id."""
-        return Ledger(self.roll, states, self._spares, self._budget, problems)
+        return Ledger(self.roll, states, self._spares, self._budget, problems, self._length)
 
     async def roll(self, problem: Problem, state: State, start: int, n: int) -> Rollouts:
         """Draw rollouts `start` to `start + n - 1` of a state, and grade their answers."""
@@ -127,6 +127,14 @@ class Completer(KitStage[StageSettings]):
                 else None
             ),
             censored=self._cut == "censored",
+            room=min(
+                (
+                    done.tokens
+                    for done in reply.completions
+                    if done.finish_reason == "length" and done.tokens < self._sampling.max_tokens
+                ),
+                default=None,
+            ),
         )
 
     def _of_cut(self, text: str) -> str | None:
@@ -134,6 +142,11 @@ class Completer(KitStage[StageSettings]):
         if self._cut != "last_number":
             return None
         return read_answer(text) or last_number(text)
+
+    def _length(self, path: Path, state: int) -> int:
+        """Tokens of a path's steps behind a state; words where the model has no tokenizer here."""
+        spell = self.kit.spell or str.split
+        return sum(len(spell(step)) for step in path.steps[state:])
 
     def _spares(self, path: Path) -> bool:
         """Whether a path gets rollouts of state 0 only."""

@@ -218,6 +218,37 @@ async def test_a_prefix_that_fills_the_context_drops_its_path_alone() -> None:
     ]
 
 
+def to_the_end(chat: Chat, seed: int) -> str:
+    """Goes on after the steps so far, with the words that they lack of eight, three at least."""
+    return "on " * max(1, 6 - len(chat.prefill.replace("|", " ").split())) + RIGHT
+
+
+LONG = path("p#1", "a " * 4, "b " * 2, "c " * 2, "so \\boxed{5} at last")
+
+
+@pytest.mark.parametrize("budget", ["exact", "exact_zero_stop"])
+async def test_a_path_that_its_context_can_not_hold_is_dropped_and_not_called_wrong(
+    budget: str,
+) -> None:
+    stage = completer(to_the_end, max_model_len=11, mc_budget=budget)
+    result = await estimate(stage, path("p#0", "a", "b", "c"), LONG)
+    assert [(drop.item, drop.reason) for drop in result.drops] == [("p#1", "too_long")]
+    assert "room for" in result.drops[0].detail
+    assert [row.c for row in result.rows if row.path_id == "p#0"] == [4, 4, 4]
+
+
+async def test_a_path_that_just_fits_has_the_counts_that_it_has_with_more_room() -> None:
+    tight = await estimate(completer(to_the_end, max_model_len=16, mc_budget="exact"), LONG)
+    wide = await estimate(completer(to_the_end, max_model_len=500, mc_budget="exact"), LONG)
+    assert tight == wide
+    assert not tight.drops
+
+
+async def test_a_path_that_the_token_limit_cuts_is_no_matter_of_the_context() -> None:
+    result = await estimate(completer(to_the_end, max_tokens=3, max_model_len=500), LONG)
+    assert [drop.reason for drop in result.drops] == ["mc_zero_start"]
+
+
 async def test_a_crashed_engine_fails_the_shard_and_leaves_no_task_behind() -> None:
     stage = completer(half, faults=Faults(crash_at=3))
     before = asyncio.all_tasks()

@@ -150,6 +150,16 @@ def test_a_mark_that_is_wrong_ends_the_verbs_that_read_marks_in_one_line(
         assert f"runs/whole/marks/{mark.name}" in said
 
 
+def test_a_half_of_a_letter_in_a_document_is_marked_in_the_card(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(store / "runs/whole/dataset")
+    damaged(store, "origin.json", lambda _: b'{"run": "a\\ud800", "spec": "x"}')
+    dest = store / "dest"
+    assert run_command(["download", "whole", str(dest), "--store", str(store)]) == 0
+    assert "a?" in (dest / "README.md").read_text()
+
+
 @pytest.mark.parametrize(("key", "damage"), [c[1:] for c in HARMLESS], ids=[c[0] for c in HARMLESS])
 def test_what_changes_nothing_stops_no_verb(
     store: Path, capsys: pytest.CaptureFixture[str], key: str, damage: Damage
@@ -157,3 +167,33 @@ def test_what_changes_nothing_stops_no_verb(
     before = codes(store, capsys)
     damaged(store, key, damage)
     assert codes(store, capsys) == before
+
+
+STRAYS = [
+    "runs/whole/my notes.txt", "runs/whole/a\nb.json", "runs/whole/\udcff",
+    "runs/whole/my dir/x.json",
+    "runs/whole/marks/x y.json", "runs/whole/label/commits/a b.json", "runs/whole/drivers/a b",
+    "runs/whole/dataset/genprm/data/a b.parquet", "runs/whole/dataset/my view/x",
+    "runs/my run/spec.json", "trainings/ü/spec.json",
+]  # fmt: skip
+"""Files of somebody's own, under names that no key has."""
+
+
+def test_files_of_ones_own_stop_no_verb_and_stay(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = codes(store, capsys)
+    for name in STRAYS:
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_text("{}")
+    assert codes(store, capsys) == before
+    there, here = ["--store", str(store)], ["--from", str(store), "--to"]
+    for verb in (
+        ["runs", *there], ["copy", "whole", *here, str(tmp_path / "to")],
+        ["copy", "whole", *here, str(store), "--as", "other"], ["remove", "whole", "--yes", *there],
+    ):  # fmt: skip
+        assert run_command(verb) == 0, error_lines(capsys)
+    left = {str(file.relative_to(store)) for file in (store / "runs/whole").rglob("*")}
+    assert {name for name in left if (store / name).is_file()} == {
+        "runs/whole/removed.json", *(name for name in STRAYS if name.startswith("runs/whole"))
+    }  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from launch.verbs.looking.noise import show_noise
 from storage.errors import ConfigurationError
 from storage.objects.memory import MemoryStore
-from storage.rows.kinds import EXAMPLES, LABELS, PATHS, ROLLOUTS
+from storage.rows.kinds import EXAMPLES, LABELS, PATHS, ROLLOUTS, Rows
 from storage.rows.records import AnswerCount, StateRollouts
 from storage.rows.records import Path as SampledPath
+from storage.runs.run import Run
 from tests.support import whole_run
 from tests.support.scripted_build import Build, configure
 from tests.support.whole_run import started
@@ -191,6 +193,24 @@ def test_the_report_has_both_bounds_of_what_was_cut(
     assert (found.if_wrong, found.if_right, found.turned) == (paths, 0, paths)
     show_noise(run, as_json=False)
     assert "50.0 % of the labels turn" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_rollouts_are_not_read_where_none_was_cut(
+    built: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert built.run.totals(ROLLOUTS.stage).counts["truncated"] == 0
+    read: list[str] = []
+    rows_of = Run.read_rows
+
+    def noted(run: Run, kind: Rows[Any], shard: int) -> list[Any]:
+        read.append(kind.stage)
+        return rows_of(run, kind, shard)
+
+    monkeypatch.setattr(Run, "read_rows", noted)
+    found = noise(built.run).whole
+    assert LABELS.stage in read
+    assert ROLLOUTS.stage not in read
+    assert (found.made, found.cut) == (0, 0)
 
 
 def test_a_run_without_labels_is_refused_in_one_line() -> None:

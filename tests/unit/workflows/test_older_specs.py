@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,12 +31,13 @@ from workflows.builds.derive import plan_derivation
 from workflows.refinement.run import RefineConfig, RefineModels
 from workflows.runs.configuration import RunConfig
 from workflows.runs.settling import recalled
-from workflows.runs.starting import planned, start_run
+from workflows.runs.starting import named_for, planned, start_run
 from workflows.scoring.settings import ScoreConfig, ScoreModels
 from workflows.settings import StageSettings
 from workflows.settings.recorded import read
 from workflows.training.settings import DataSettings, TrainConfig
 from workflows.training.start import start_training
+from workflows.training.tokenised import Making
 
 ENGINE = EngineSettings(kind="scripted", model="m")
 BUILD = BuildConfig(
@@ -171,6 +173,29 @@ def test_a_run_is_derived_from_one_that_lacks_a_setting() -> None:
     source = begun(BUILD, without("stages.estimate.cut"))
     asked = planned(replace(BUILD, run="n"), None, problems(3)).spec
     assert plan_derivation("n", source.store.url, asked, source).differing == ()
+
+
+def test_names_and_keys_that_are_made_of_settings_are_those_of_earlier_versions(
+    tmp_path: Path,
+) -> None:
+    """Where a new setting changes one, work that is stored under it is made anew.
+
+    It is then left out of `binding`, or of the key, while it has its older value.
+    """
+    named = [named_for(config, "k", ROWS[type(config)]).run for config in (BUILD, SCORE, REFINE)]
+    assert named == ["k-399b448a", "k-2b54987a", "k-8c47c9ac"]
+    file = tmp_path / "problems.jsonl"
+    file.write_text("".join(f"{json.dumps(asdict(row))}\n" for row in problems(3)))
+    models = ModelSettings(policy=ENGINE, completer=ENGINE)
+    build = replace(BUILD, problems=str(file), models=models)
+    assert build.own_pilot().run == "pilot-985271b3eedd"
+    tokenizer: Any = SimpleNamespace(
+        backend_tokenizer=SimpleNamespace(to_str=lambda: "t"), chat_template="c"
+    )
+    masker: Any = SimpleNamespace(tokenizer=tokenizer)
+    source: Any = SimpleNamespace(digest="d")
+    tokens = Making(masker, "genprm", DataSettings(), 512).key(source)
+    assert tokens == "ddcd4ce952e4a92c925bce841848758c"
 
 
 class Taught:
