@@ -20,7 +20,7 @@ from workflows.runs.settling import (
     IN_FLIGHT_ON_CPU,
     IN_FLIGHT_ON_GPU,
     LONGEST_CONTEXT,
-    SESSIONS_ON_CPU,
+    SESSIONS_A_PROCESSOR,
     USUAL_TOKENS,
 )
 from workflows.serving.settings import ServeSettings
@@ -50,7 +50,10 @@ SCORING = """
 has `floor` and the keys of `sandbox`, `cluster` and, as `models.verifier`, of an engine. Where the
 engine runs decides what is left open: `models.verifier.max_in_flight` is what the GPU's KV cache
 holds of verifications of {usual:,} tokens, at most {most} ({gpu} where that can't be told), and
-`sandbox.sessions` twice as much; {cpu[0]} and {cpu[1]} without a GPU.
+`sandbox.sessions` twice as much. Without a GPU `max_in_flight` is {cpu[0]}, and of sessions there
+are no more than {cpu[1]} for each processor, a second of which an interpreter takes to start, and
+than a quarter of the memory holds, at 64 MB each. All replicas of a server on one machine share
+them; a history without one waits.
 `models.verifier.max_model_len` is the model's own context, at most {context}.
 """
 
@@ -88,7 +91,7 @@ def page() -> str:
         usual=USUAL_TOKENS["verifier"],
         most=IN_FLIGHT,
         gpu=IN_FLIGHT_ON_GPU["verifier"],
-        cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_ON_CPU),
+        cpu=(IN_FLIGHT_ON_CPU["verifier"], SESSIONS_A_PROCESSOR),
         context=LONGEST_CONTEXT,
     )
     parts = (

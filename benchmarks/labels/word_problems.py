@@ -41,8 +41,11 @@ from benchmarks.word_world import KINDS, WordProblem, problem, problems
 from launch.config import load
 from storage.objects.opening import open_store
 from storage.rows.kinds import JUDGEMENTS, PATHS, PROBLEMS, ROLLOUTS, ShardRows
+from storage.rows.records import Path as SampledPath
+from storage.rows.records import Problem
 from storage.runs.run import Run
 from workflows.answers.grading import grader
+from workflows.formats import steps
 from workflows.injecting.errors import drawn
 from workflows.settings import AnswerSettings
 
@@ -73,9 +76,9 @@ def examples() -> list[dict[str, str]]:
     """The worked examples as a configuration has them."""
     return [
         {"problem": question,
-         "solution": f"Step 1: {steps}\n\nStep {steps.count('Step') + 2}: "
+         "solution": f"Step 1: {solved_by}\n\nStep {solved_by.count('Step') + 2}: "
                      f"The answer is $\\boxed{{{answer}}}$."}
-        for question, steps, answer in SHOWN
+        for question, solved_by, answer in SHOWN
     ]  # fmt: skip
 
 
@@ -101,7 +104,7 @@ def sampled(folder: Path, given: Sequence[WordProblem]) -> Path:
     """The run of the model's own solutions."""
     return configured(
         folder, "sampled", given, road=["sample", "estimate", "label"],
-        sample={"first_round": SAMPLES, "cap": SAMPLES, "correct": 3, "incorrect": 3,
+        sample={"first_round": SAMPLES, "cap": SAMPLES, "correct": 2, "incorrect": 2,
                 "least_pass_at_1": 0.9 / SAMPLES},
         estimate=ESTIMATE | {"start": "policy"},
     )  # fmt: skip
@@ -119,16 +122,30 @@ def slipped(given: WordProblem) -> Iterator[tuple[int | None, Sequence[str]]]:
             yield at, (*error.before, error.wrong, *error.behind)
 
 
+def as_paths(given: Sequence[WordProblem]) -> ShardRows:
+    """The same as rows, without a run: problems, and a path of each solution."""
+    paths = [
+        SampledPath(
+            f"{each.problem_id}#{at}", each.problem_id, at, 0, steps.join(written), list(written),
+            "stop", each.answer if first is None else None, first is None, True, None, None, True,
+            1, 0,
+        )
+        for each in given
+        for at, (first, written) in enumerate(slipped(each))
+    ]  # fmt: skip
+    return ShardRows({PROBLEMS: [Problem(**each.row) for each in given], PATHS: paths})
+
+
 def with_slips(folder: Path, given: Sequence[WordProblem]) -> Path:
     """The run of given solutions, which the model completes and judges."""
     file = configured(
         folder, "given", given, road=["given", "sample", "estimate", "label", "judge"],
-        judge={"verdicts": "index", "max_tokens": 400},
+        judge={"verdicts": "index", "max_tokens": 300},
     )  # fmt: skip
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     solutions = file.parent / "solutions.jsonl"
-    rows = ({"problem_id": each.problem_id, "steps": list(steps)}
-            for each in given for _, steps in slipped(each))  # fmt: skip
+    rows = ({"problem_id": each.problem_id, "steps": list(written)}
+            for each in given for _, written in slipped(each))  # fmt: skip
     solutions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     config["models"] = {"completer": config["models"]["completer"],
                         "judge": config["models"]["policy"]}  # fmt: skip
@@ -210,9 +227,9 @@ async def report(own: ShardRows, given: ShardRows, seeds: int) -> None:
 def first_errors(rows: ShardRows) -> dict[str, int | None]:
     """path_id -> the known first error of a given solution."""
     known = {
-        (each.problem_id, tuple(steps)): first
+        (each.problem_id, tuple(written)): first
         for each in (problem_of(row.problem_id) for row in rows[PROBLEMS])
-        for first, steps in slipped(each)
+        for first, written in slipped(each)
     }
     return {path.path_id: known[path.problem_id, tuple(path.steps)] for path in rows[PATHS]}
 
@@ -224,6 +241,8 @@ async def judges(rows: ShardRows, seeds: int) -> None:
     found: dict[str, Figures] = {}
     lost: dict[str, Counter[str]] = {}
     for each in JUDGES:
+        if each.labelled and not rows[ROLLOUTS]:
+            continue
         found[each.name], lost[each.name] = Figures(), Counter()
         for seed in range(seeds):
             labels = await labelled(hard, rows, seed, graded_by) if each.labelled else {}
@@ -253,13 +272,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--seeds", type=int, default=5, help="orders in which rollouts are dealt")
     parser.add_argument("--folder", type=Path, help="where runs are continued; default: a new one")
+    parser.add_argument("--judges", action="store_true", help="scripted replies alone, no model")
     chosen = parser.parse_args()
+    asked = problems(chosen.problems, chosen.seed)
+    if chosen.judges:
+        asyncio.run(judges(as_paths(asked), chosen.seeds))
+        return
     began, place = time.perf_counter(), ROOT / ".stepmill"
     place.mkdir(exist_ok=True)
     folder = (chosen.folder or Path(tempfile.mkdtemp(prefix="words-", dir=place))).resolve()
     folder.mkdir(exist_ok=True)
     print(f"folder {folder}", file=sys.stderr)
-    own = rows_of(built(sampled(folder, problems(chosen.problems, chosen.seed))))
+    own = rows_of(built(sampled(folder, asked)))
     at_least_once = {path.problem_id for path in own[PATHS] if path.correct}
     again = [problem_of(row.problem_id) for row in own[PROBLEMS] if row.problem_id in at_least_once]
     given = rows_of(built(with_slips(folder, again)))

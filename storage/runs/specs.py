@@ -28,7 +28,7 @@ GROWN = "grown_from"
 """The plan's field that lies beside it in spec.json, where it is not empty."""
 ENGINES = "engines"
 """The key of a configuration under which each role's engine is recorded."""
-MOST_STAGES, MOST_SHARDS, MOST_GROWN = 100, 10_000_000, 1_000
+MOST_STAGES, MOST_SHARDS, MOST_GROWN, MOST_ITEMS = 100, 10_000_000, 1_000, 10**15
 """More than any run has, and few enough to count."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -160,8 +160,17 @@ class Spec:
             raise ObjectCorrupt(f"{key} is no spec: its stages are {spec.stages!r:.90}")
         if spec.plan.shards > MOST_SHARDS:
             raise ObjectCorrupt(f"{key} is no spec: it plans {spec.plan.shards:,} shards")
+        if spec.plan.items > MOST_ITEMS:
+            raise ObjectCorrupt(f"{key} is no spec: it plans {spec.plan.items:,} items")
         if len(spec.plan.grown_from) > MOST_GROWN:
             raise ObjectCorrupt(f"{key} is no spec: it grew {len(spec.plan.grown_from):,} times")
+        for part in (
+            spec.section(ENGINES),
+            {s: spec.section("stages").get(s, {}) for s in spec.stages},
+        ):
+            for name, settings in part.items():
+                if not isinstance(settings, dict):
+                    raise ObjectCorrupt(f"{key} is no spec: {name:.60} is {settings!r:.60}")
         return spec
 
     def section(self, name: str) -> Mapping[str, Any]:

@@ -189,7 +189,7 @@ def _known(row: Mapping[str, Any]) -> Shape | None:
 def _is_aime(row: Mapping[str, Any], has: set[str], columns: Mapping[str, str]) -> bool:
     try:
         number = int(row[columns["answer"]])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return False
     return 0 <= number <= 999 and bool({"id", "problem_idx", "year", "url"} & has)
 

@@ -14,8 +14,10 @@ import io
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,9 @@ _BATCH = 1024
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-_LONGEST_CELL = 1 << 28
+_LONGEST_CELL = _LONGEST_LINE = 1 << 28
+_LONGEST_VALUE = 1 << 30
+"""Characters of one JSON value over many lines."""
 _LISTS = ("data", "rows", PROBLEMS.stage, "questions", "examples", "train", "test")
 """Keys of a JSON object whose list of rows is the table."""
 
@@ -88,7 +92,8 @@ def _rows(file: File, opened: io.BufferedReader) -> Rows:
             f"{file.name}: is UTF-16 or UTF-32: save it as UTF-8, or: "
             f"iconv -f UTF-16 -t UTF-8 {file.name} > utf8{file.suffix}"
         )
-    lines = _lines(io.TextIOWrapper(opened, "utf-8-sig", "surrogateescape"), file)
+    text = io.TextIOWrapper(opened, "utf-8-sig", "surrogateescape")
+    lines = _lines(iter(partial(text.readline, _LONGEST_LINE + 1), ""), file)
     if file.suffix in (".csv", ".tsv"):
         return _cells(file, lines)
     return _json(file, lines)
@@ -96,6 +101,11 @@ def _rows(file: File, opened: io.BufferedReader) -> Rows:
 
 def _lines(text: Iterable[str], file: File) -> Iterator[str]:
     for number, line in enumerate(text, start=1):
+        if len(line) > _LONGEST_LINE:
+            raise InputError(
+                f"{file.name}, line {number}: has more than {_LONGEST_LINE:,} characters: write "
+                "one row a line"
+            )
         if not line.isascii() and (wrong := _NOT_UTF8.search(line)):
             raise InputError(
                 f"{file.name}, line {number}: byte 0x{ord(wrong[0]) - 0xDC00:02x} is not UTF-8: "
@@ -115,19 +125,54 @@ def _json(file: File, lines: Iterator[str]) -> Rows:
     if not first:
         return
     if first.lstrip().startswith("[") or not _is_json(first):
-        whole = "".join([*blank, first, *lines])
+        whole = io.StringIO()
+        for line in itertools.chain(blank, [first], lines):
+            if whole.tell() > _LONGEST_VALUE:
+                raise InputError(
+                    f"{file.name}, line {len(blank) + 1}: not JSON, nor is the file as far as it "
+                    f"was read ({_LONGEST_VALUE:,} characters): write one row a line"
+                )
+            whole.write(line)
         try:
-            yield from _of_value(file, json.loads(whole))
+            yield from _of_value(file, _loaded(whole.getvalue()))
             return
+        except _Twice as error:
+            raise InputError(f"{file.name}: {error.msg}") from None
         except (ValueError, RecursionError) as error:
             if first.strip() in ("[", "{") and isinstance(error, json.JSONDecodeError):
                 said = f"line {error.lineno}: not JSON ({error.msg})"
                 raise InputError(f"{file.name}, {said}") from None
-        yield from _json_lines(io.StringIO(whole))
+        whole.seek(0)
+        yield from _json_lines(whole)
     elif second := next(lines, ""):
         yield from _json_lines(itertools.chain(blank, [first, second], lines))
     else:
-        yield from _of_value(file, json.loads(first), f"line {len(blank) + 1}")
+        try:
+            yield from _of_value(file, _loaded(first), f"line {len(blank) + 1}")
+        except _Twice as error:
+            raise InputError(f"{file.name}, line {len(blank) + 1}: {error.msg}") from None
+
+
+class _Twice(ValueError):
+    """An object that says two things under one name: which is meant nobody can tell."""
+
+    def __init__(self, name: str) -> None:
+        self.msg = f"names `{name}` twice, for two values: leave one of them"
+        super().__init__(self.msg)
+
+
+def _loaded(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError, RecursionError."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        for name, value in pairs:
+            if row[name] != value:
+                raise _Twice(name)
+    return row
 
 
 def _is_json(line: str) -> bool:
@@ -143,7 +188,7 @@ def _json_lines(lines: Iterable[str]) -> Rows:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = _loaded(line)
         except (ValueError, RecursionError) as error:
             row = NotARow(_why(line, error))
         yield f"line {number}", row
@@ -151,7 +196,10 @@ def _json_lines(lines: Iterable[str]) -> Rows:
 
 def _why(line: str, error: Exception) -> str:
     text = line.strip()
-    said = getattr(error, "msg", "nested too deeply")
+    deep = isinstance(error, RecursionError)
+    said = getattr(error, "msg", "nested too deeply" if deep else "a number of too many digits")
+    if isinstance(error, _Twice):
+        return said
     if text.startswith("{") and text.endswith(","):
         return f"not JSON ({said}): remove the comma at its end"
     if text[:1] not in "{[":
@@ -192,9 +240,9 @@ def _cells(file: File, lines: Iterator[str]) -> Rows:
     reader = csv.reader(itertools.chain([first], lines), delimiter=between)
     try:
         header = [name.strip() for name in next(reader, [])]
-        if doubled := sorted({name for name in header if header.count(name) > 1}):
+        if name := _doubled(header):
             raise InputError(
-                f"{file.name}, line 1: names `{doubled[0]}` twice: rename one of the columns"
+                f"{file.name}, line 1: names `{name}` twice: rename one of the columns"
             )
         line = reader.line_num + 1
         for cells in reader:
@@ -215,10 +263,23 @@ def _cells(file: File, lines: Iterator[str]) -> Rows:
         raise InputError(f"{file.name}, line {reader.line_num}: {error}") from None
 
 
+def _doubled(names: list[str]) -> str | None:
+    """The first name, by the alphabet, that stands twice."""
+    return min((name for name, times in Counter(names).items() if times > 1), default=None)
+
+
 def _parquet(opened: io.BufferedReader) -> Rows:
     source = opened if opened.seekable() else pa.BufferReader(opened.read())
+    table = pq.ParquetFile(source)
+    if name := _doubled(table.schema_arrow.names):
+        raise pa.ArrowInvalid(f"it names `{name}` twice: rename one of the columns")
     number = 0
-    for batch in pq.ParquetFile(source).iter_batches(batch_size=_BATCH):
-        for row in batch.to_pylist():
+    for batch in table.iter_batches(batch_size=_BATCH):
+        batch.validate(full=True)  # texts are UTF-8: reading does not look
+        try:
+            rows = batch.to_pylist()
+        except (ArithmeticError, ValueError) as error:  # a date that Python has not
+            raise pa.ArrowInvalid(f"rows from {number + 1} on: {error}") from None
+        for row in rows:
             number += 1
             yield f"row {number}", row

@@ -22,6 +22,7 @@ from actors.models.facts import ModelFacts
 from actors.models.fetching import resolved, tokenizer_of
 from actors.models.identity import CODE
 from actors.models.source import MAIN, ModelSource
+from actors.sandbox.parked import BOX_KB
 from storage.errors import ConfigurationError
 from storage.rows.kinds import RATIONALES
 from storage.runs.run import Run
@@ -39,9 +40,11 @@ GPUs only where it can't be told how many its KV cache holds."""
 USUAL_TOKENS = {"verifier": 4096, "generator": 2048}
 """Role -> tokens of a usual sequence, as its KV cache is counted. A verification of GenPRM's has
 2,771 tokens on MATH and 4,877 on Minerva (its Table 9) when it ends, half of them in the middle."""
-SESSIONS_ON_CPU = 24
-"""Most histories of a verifier at once that have run code. Each keeps an interpreter open (some
-80 MB, and a second of a processor to start); `sandbox.slots` of them run."""
+SESSIONS_A_PROCESSOR = 12
+"""Most histories at once that have run code, for each processor where the verifier runs on them. An
+interpreter takes a second of one to start, so that all are open after so many seconds."""
+SESSIONS_SHARE = 4
+"""One part in so many of the memory beside such a verifier is for interpreters."""
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -208,9 +211,18 @@ def _with_sessions(config: Config, place_of: PlaceOf) -> Config:
     sandbox = config.sandbox.for_in_flight(max(each.in_flight for each in engines.values()))
     verifier = place_of("verifier") if "verifier" in engines else None
     if verifier and not verifier.has_gpus:
-        sandbox = replace(sandbox, sessions=min(sandbox.sessions, SESSIONS_ON_CPU))
+        most = min(map(sessions_beside, verifier.machines))
+        sandbox = replace(sandbox, sessions=min(sandbox.sessions, most))
     changed: Any = config
     return replace(changed, sandbox=sandbox)  # type: ignore[no-any-return]
+
+
+def sessions_beside(machine: Machine) -> int:
+    """Most open interpreters on a machine whose processors and memory its engine needs too."""
+    most = SESSIONS_A_PROCESSOR * machine.processors
+    if machine.memory_bytes is None:
+        return most
+    return min(most, (machine.memory_bytes >> 10) // SESSIONS_SHARE // BOX_KB)
 
 
 def with_engines(config: Config, engines: Mapping[str, EngineSettings]) -> Config:

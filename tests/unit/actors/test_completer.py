@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -216,6 +218,24 @@ async def test_a_prefix_that_fills_the_context_drops_its_path_alone() -> None:
         ("p#0", 1),
         ("p#1", 0),
     ]
+
+
+@pytest.mark.parametrize("budget", ["first_success", "binary_search"])
+@pytest.mark.parametrize("k", [8, 16, 32])
+async def test_hard_labels_find_an_error_just_where_all_k_rollouts_behind_it_fail(
+    budget: str, k: int
+) -> None:
+    """One rollout in sixteen is right all the same: more rollouts find fewer errors."""
+
+    def script(chat: Chat, seed: int) -> str:
+        return WRONG if "bad" in chat.prefill and random.Random(seed).random() > 1 / 16 else RIGHT
+
+    stage = completer(script, mc_budget=budget, k_hard=k, k_medium=k, k_easy=k, batch=4)
+    paths = [replace(path(f"p#{i}", f"a{i}", "bad", "c", "d"), correct=False) for i in range(300)]
+    rows = (await estimate(stage, *paths)).rows
+    right = {row.path_id for row in rows if row.state == 2 and row.c}
+    expected = (15 / 16) ** k
+    assert 1 - len(right) / 300 == pytest.approx(expected, abs=0.1)
 
 
 def to_the_end(chat: Chat, seed: int) -> str:

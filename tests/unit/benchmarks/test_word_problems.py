@@ -19,7 +19,7 @@ from benchmarks.word_labels import Figures
 from benchmarks.word_world import KINDS, WordProblem
 from launch.config import load
 from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, ShardRows
-from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
+from storage.rows.records import AnswerCount, StateRollouts
 from workflows.answers.grading import grader
 from workflows.formats import steps as formats
 from workflows.formats.solving import opened_chat
@@ -159,25 +159,18 @@ def stored() -> ShardRows:
 
     Of the last problem no rollout is right.
     """
-    paths, rollouts = [], []
-    for at, (problem, first, steps) in enumerate(solutions()):
-        right = first is None
-        name = f"{problem.problem_id}#{at}"
-        paths.append(
-            Path(name, problem.problem_id, at, 0, formats.join(steps), list(steps), "stop",
-                 problem.answer if right else "0", right, True, None, None, True, 9, 0)
-        )  # fmt: skip
+    given, rollouts = word_problems.as_paths(GIVEN), []
+    for path, (problem, first, steps) in zip(given[PATHS], solutions(), strict=True):
         for state in range(len(steps)):
             alive = problem.problem_id != DEAD and (first is None or state <= first)
             c = 8 if alive else 0
             answers = [AnswerCount(problem.answer, c, True), AnswerCount(None, 16 - c, False)]
             rollouts.append(
-                StateRollouts(name, problem.problem_id, state, 0, 16, c,
+                StateRollouts(path.path_id, problem.problem_id, state, 0, 16, c,
                               [each for each in answers if each.count], 0, "exact", False, "m", 0,
                               160)
             )  # fmt: skip
-    problems = [Problem(**each.row) for each in GIVEN]
-    return ShardRows({PROBLEMS: problems, PATHS: paths, ROLLOUTS: rollouts})
+    return given.but({ROLLOUTS: rollouts})
 
 
 @pytest.fixture
@@ -188,12 +181,13 @@ def graded_by() -> Iterator[Grader]:
 
 
 def test_a_slip_makes_its_step_false_and_none_before_it() -> None:
-    found = [(word_checker.check(problem, steps), first) for problem, first, steps in solutions()]
-    assert {first for _, first in found} == {None, 0, 1}
-    for verdicts, first in found:
-        before = verdicts if first is None else verdicts[:first]
-        assert Proved.FALSE not in {each.proved for each in before}
-        assert first is None or verdicts[first].proved is Proved.FALSE
+    slips = 0
+    for problem in word_world.problems(24, 7):
+        for first, steps in word_problems.slipped(problem):
+            verdicts = [each.proved for each in word_checker.check(problem, steps)]
+            assert Proved.FALSE not in verdicts[:first]
+            slips += first is not None and verdicts[first] is Proved.FALSE
+    assert slips == 40
 
 
 async def test_every_stored_rollout_is_dealt_once_in_an_order_by_seed() -> None:

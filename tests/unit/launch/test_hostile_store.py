@@ -76,12 +76,19 @@ def altered(**fields: Any) -> Damage:
     return lambda data: canonical_json(json.loads(data) | fields)
 
 
+def planned(items: int, items_per_shard: int) -> Damage:
+    return altered(plan={"items": items, "items_per_shard": items_per_shard})
+
+
 CASES = [
     *((f"{key}: {name}", key, d) for key in sorted(DOCUMENTS) for name, d in BYTES.items()),
     *((f"commit: {name}", COMMIT, signed(**{name: value})) for name, value in SIGNED.items()),
     *((f"spec: {name}", "spec.json", altered(**{name: value})) for name, value in SPEC.items()),
     *((f"spec: {name}", "spec.json", altered(stages=value)) for name, value in NO_STAGES.items()),
     *((f"success: {name}", "_SUCCESS.json", altered(**{name: v})) for name, v in SUCCESS.items()),
+    ("spec: items without end", "spec.json", planned(10**30, 10**30)),
+    ("spec: an engine of another type", "spec.json", altered(configuration={"engines": {"p": 7}})),
+    ("spec: a stage of another type", "spec.json", altered(configuration={"stages": {"label": 7}})),
     ("spec: a part of another type", "spec.json", altered(configuration={"stages": "x"})),
     ("sums that leave the folder", SUMS, lambda data: data + b"0" * 64 + b"  ../x\n"),
     ("sums of no text", SUMS, lambda data: b"\xff\xfe"),

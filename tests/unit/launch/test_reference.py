@@ -15,5 +15,6 @@ def test_the_page_of_settings_is_current() -> None:
 def test_every_figure_of_the_page_is_filled_in() -> None:
     said = " ".join(page().split())
     assert "4,096 tokens, at most 512 (128 where that can't be told)" in said
-    assert "`sandbox.sessions` twice as much; 48 and 24 without a GPU" in said
+    assert "Without a GPU `max_in_flight` is 48, and of sessions" in said
+    assert "no more than 12 for each processor" in said
     assert "{gpu" not in said

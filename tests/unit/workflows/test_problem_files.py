@@ -17,7 +17,7 @@ from storage.errors import InputError
 from storage.objects.memory import memory_store
 from storage.rows.records import Problem
 from workflows.answers import check_reference
-from workflows.inputs import places
+from workflows.inputs import places, tables
 from workflows.inputs.problems import Checked, checked_problems
 from workflows.inputs.shapes import made_id
 from workflows.settings import LeaveOutSettings
@@ -37,6 +37,16 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), sink)
     return sink.getvalue()
+
+
+def parquet_of(names: list[str], *columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(list(map(pa.array, columns)), names=names), sink)
+    return sink.getvalue()
+
+
+NO_TEXT = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff\xfe"]).buffers())
+LONG_AGO = pa.array([2**62], pa.timestamp("us"))
 
 
 def cells(between: str) -> bytes:
@@ -147,6 +157,25 @@ ROW = {"problem_id": "a", "problem": "What is 4+5?", "answer": "9"}
                      "line 2: problem_id 'a' stands also at line 1; make the ids unique",
                      id="an id twice"),
         pytest.param("p.jsonl", b"", "no problems in it", id="an empty file"),
+        pytest.param("p.jsonl", b'{"problem": "a", "answer": 1e400, "id": 1}\n',
+                     "line 1: `answer` is missing", id="an answer without bound"),
+        pytest.param("p.jsonl", b'{"problem": "a", "answer": -Infinity}\n{}\n',
+                     "line 1: `answer` is missing", id="an answer below all numbers"),
+        pytest.param("p.jsonl", b'{"problem": "a", "answer": ' + b"9" * 5000 + b"}\n",
+                     "line 1: not JSON (a number of too many digits)", id="5,000 digits"),
+        pytest.param("p.jsonl", b'{"problem": "a", "answer": "1", "answer": "2"}\n',
+                     "line 1: names `answer` twice, for two values", id="two values for one name"),
+        pytest.param("p.jsonl", lines([ROW]) + b'{"answer": 1, "answer": 2, "problem": "a"}\n',
+                     "line 2: names `answer` twice, for two values", id="the same in a later line"),
+        pytest.param("p.json", b'[{"problem": "a", "answer": "1", "answer": "2"}]',
+                     "names `answer` twice, for two values", id="the same in a list"),
+        pytest.param("p.parquet", parquet_of(["problem", "answer", "answer"], ["a"], ["1"], ["2"]),
+                     "can't be read as Parquet: it names `answer` twice", id="the same in Parquet"),
+        pytest.param("p.parquet", parquet_of(["problem", "answer"], NO_TEXT, ["1"]),
+                     "can't be read as Parquet: ", id="texts of Parquet that are no UTF-8"),
+        pytest.param("p.parquet",
+                     parquet_of(["problem", "answer", "on"], ["a"], ["1"], LONG_AGO),
+                     "can't be read as Parquet: rows from 1 on: ", id="a date that Python has not"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_line_that_says_what_to_change(
@@ -158,6 +187,20 @@ def test_a_wrong_file_is_one_line_that_says_what_to_change(
     assert said in str(refused.value)
     assert str(refused.value).startswith(str(tmp_path / name))
     assert "\n" not in str(refused.value)
+
+
+def test_a_line_without_an_end_is_not_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_LONGEST_LINE", "_LONGEST_VALUE"):
+        monkeypatch.setattr(tables, name, 1000)
+    for data, said in (
+        (b"x" * 5000, "line 1: has more than"),
+        (b"xy\n" * 5000, "line 1: not JSON"),
+    ):
+        (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(data))
+        with pytest.raises(InputError, match=f"{said}.*: write one row a line"):
+            check(tmp_path / "p.jsonl.gz")
 
 
 @pytest.mark.parametrize(

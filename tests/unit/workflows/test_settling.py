@@ -19,7 +19,7 @@ GPUS = Place(
     [Machine("node", gpus=(Gpu("H100", 80 * GIB, 80 * GIB, (9, 0)),))],
     ModelFacts("bfloat16", 28, 131072, 15 * GIB),
 )
-PROCESSOR = Place([Machine("laptop")], ModelFacts("float32", 4, 2048, 1 << 20))
+PROCESSOR = Place([Machine("laptop", processors=2)], ModelFacts("float32", 4, 2048, 1 << 20))
 MODEL = EngineSettings(model="m")
 
 
@@ -107,6 +107,22 @@ def test_a_verifiers_numbers_suit_the_machine_on_which_it_runs(
     config = fitted(score(), lambda role: place)
     assert config.engine("verifier").in_flight == in_flight
     assert config.sandbox.sessions == sessions
+
+
+@pytest.mark.parametrize(
+    ("machines", "sessions"),
+    [
+        pytest.param([Machine("a", processors=4, memory_bytes=16 * GIB)], 48, id="processors"),
+        pytest.param([Machine("a", processors=16, memory_bytes=64 * GIB)], 96, id="in flight"),
+        pytest.param([Machine("a", processors=16, memory_bytes=8 * GIB)], 32, id="memory"),
+        pytest.param([Machine("a", processors=4), Machine("b", processors=1)], 12, id="the least"),
+    ],
+)
+def test_without_gpus_sessions_follow_what_processors_and_memory_are_there(
+    machines: list[Machine], sessions: int
+) -> None:
+    place = replace(PROCESSOR, machines=machines)
+    assert fitted(score(), lambda role: place).sandbox.sessions == sessions
 
 
 def test_a_verifier_has_as_many_in_flight_as_its_gpus_cache_holds() -> None:
