@@ -8,6 +8,7 @@ of botocore's.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -16,12 +17,15 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, CredentialRetrievalError
 from botocore.parsers import ResponseParserError
+from botocore.session import get_session
 
 from storage.errors import ConfigurationError
 from storage.objects.paced import Pace, paced
 
 CONNECT_S, READ_S = 5.0, 30.0
 """Seconds to connect, and seconds a request and its reply may stand still, in total."""
+HELPER_S = 60.0
+"""Seconds that a `credential_process` of ~/.aws/config may take: it may ask a person."""
 STYLES: dict[str, Literal["path", "virtual", "auto"]] = {
     "path": "path",
     "virtual": "virtual",
@@ -55,7 +59,9 @@ def s3_client(options: dict[str, str]) -> Any:
         s3={"addressing_style": STYLES[style]},
     )
     try:
-        session = boto3.Session()
+        core = get_session()
+        core.get_component("credential_provider").get_provider("custom-process")._popen = _Helper
+        session = boto3.Session(botocore_session=core)
         region = options.get("region") or session.region_name or "us-east-1"
         client = session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
     except CredentialRetrievalError as error:  # its text holds what a person's program said
@@ -67,6 +73,19 @@ def s3_client(options: dict[str, str]) -> Any:
         raise ConfigurationError(f"store: {error}: check AWS_* and ~/.aws") from None
     client.meta.events.register("before-call.s3.HeadBucket", _asked_once)
     return paced(client)
+
+
+class _Helper(subprocess.Popen[bytes]):
+    """A `credential_process`, for which botocore alone would wait without an end."""
+
+    def communicate(self, *given: Any, **named: Any) -> tuple[bytes, bytes]:
+        try:
+            return super().communicate(*given, **{"timeout": HELPER_S, **named})
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+            said = f"no answer in {HELPER_S:g} seconds"
+            raise CredentialRetrievalError(provider="custom-process", error_msg=said) from None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The commit of a stored folder: one small object that lists its files, with its own digest.
 
-Invariant: a commit that was altered is never read as another folder.
+Invariant: a commit that was altered is never read as another folder. Whoever may write to the store
+may sign one as well: no path of a folder that was read leads out of where it is written to.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from storage.errors import ObjectCorrupt
 from storage.objects.patience import Patience
 from storage.objects.store import ObjectStore
-from storage.runs.commits import Writer, signed, unsigned
+from storage.runs.commits import DIGEST, Writer, signed, unsigned
 from storage.runs.documents import MOST_BYTES, put_settled
 from storage.trainings.checkpoints import StoredFile
+
+MOST_PART_BYTES = 1 << 40
+"""Far more than a part has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,23 @@ def put_folder(
     store: ObjectStore, key: str, folder: StoredFolder, patience: Patience
 ) -> StoredFolder:
     """Store a commit, create-only; what stands, this one or a twin's."""
-    return unsigned(StoredFolder, key, put_settled(store, key, signed(asdict(folder)), patience))
+    return _folder_from(key, put_settled(store, key, signed(asdict(folder)), patience))
 
 
 def read_folder(store: ObjectStore, key: str) -> StoredFolder:
     """Read what `put_folder` stored. Raises NothingFound, and ObjectCorrupt for anything else."""
-    return unsigned(StoredFolder, key, store.get(key, MOST_BYTES))
+    return _folder_from(key, store.get(key, MOST_BYTES))
+
+
+def _folder_from(key: str, data: bytes) -> StoredFolder:
+    folder = unsigned(StoredFolder, key, data)
+    for file in folder.files:
+        if "\0" in file.path or any(name in ("", ".", "..") for name in file.path.split("/")):
+            raise ObjectCorrupt(f"{key} names a file outside of its folder: {file.path!r:.90}")
+        for part in file.parts:
+            if not DIGEST.fullmatch(part.sha256) or not 0 <= part.bytes <= MOST_PART_BYTES:
+                raise ObjectCorrupt(f"{key} names no part of {file.path!r:.60}: {part!r:.90}")
+    return folder
 
 
 def numbers_of(store: ObjectStore, prefix: str, digits: int) -> list[int]:

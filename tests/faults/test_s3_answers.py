@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ConfigurationError, InfrastructureError, StoreUnavailable
+from storage.objects import client
 from storage.objects.patience import Patience
 from storage.objects.s3 import S3Store
 from storage.objects.store import Put
@@ -192,6 +193,8 @@ def test_a_key_with_an_end_of_line_is_named_before_anything_is_asked(
     [
         ("[default\n", "Unable to parse config file"),
         ("[default]\ncredential_process = sh -c 'echo hidden >&2; exit 3'\n", "custom-process"),
+        ("[default]\ncredential_process = sleep 1000\n", "custom-process"),
+        ("[default]\ncredential_process = echo hidden\n", "check AWS"),
         ("[default]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = none\n", "source_profile"),
     ],
 )
@@ -203,6 +206,7 @@ def test_settings_of_aws_that_are_wrong_are_one_line_without_what_a_program_said
     file = tmp_path / "config"
     file.write_text(text)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.setattr(client, "HELPER_S", 1.0)
     with pytest.raises(ConfigurationError, match=said) as caught:
         S3Store.at("s3://bucket/p?endpoint=http://127.0.0.1:1")
     assert "hidden" not in str(caught.value)

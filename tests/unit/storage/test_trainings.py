@@ -20,7 +20,7 @@ from storage.errors import (
 )
 from storage.objects.memory import MemoryStore
 from storage.objects.patience import Patience
-from storage.runs.commits import canonical_json
+from storage.runs.commits import canonical_json, signed
 from storage.runs.removal import Tombstone, remove
 from storage.trainings import checkpoints
 from storage.trainings.checkpoints import StoredFile, fetch_files, files_in, holds, store_files
@@ -256,3 +256,38 @@ def test_a_trainer_that_is_alive_does_not_bring_a_removed_training_back(tmp_path
         "of a trainer that died"
     )
     assert [entry.key for entry in training.store.list("")] == ["trainings/t/removed.json"]
+
+
+OUTSIDE = ["../out", "/{folder}/out", "a/../../out", "..", ".", "", "a//b", "a/", "a\0b"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+@pytest.mark.parametrize("document", ["model.json", "checkpoints/00000005.json"])
+def test_no_folder_of_a_store_is_written_outside_of_its_place(
+    document: str, path: str, tmp_path: Path
+) -> None:
+    store = MemoryStore()
+    training = Training.start(store, "t", SPEC)
+    stored = kept(training, written(tmp_path / "m"), 5, final=document == "model.json")
+    key = f"trainings/t/{document}"
+    body = json.loads(store.objects[key])
+    del body["digest"]
+    body["files"][0]["path"] = path.format(folder=tmp_path)
+    store.objects[key] = signed(body)
+    with pytest.raises(ObjectCorrupt, match="names a file outside of its folder"):
+        folder = training.model() or training.checkpoint(5)
+        fetch_files(store, training.prefix, folder.files, tmp_path / "there")
+    assert stored and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", [{"sha256": "../x"}, {"bytes": -1}, {"bytes": 10**30}])
+def test_a_part_that_is_none_is_said(part: dict[str, object], tmp_path: Path) -> None:
+    store = MemoryStore()
+    training = Training.start(store, "t", SPEC)
+    kept(training, written(tmp_path / "m"), 5, final=True)
+    body = json.loads(store.objects["trainings/t/model.json"])
+    del body["digest"]
+    body["files"][0]["parts"][0] |= part
+    store.objects["trainings/t/model.json"] = signed(body)
+    with pytest.raises(ObjectCorrupt, match=r"model.json names no part of 'a/b.pt'"):
+        training.model()
