@@ -42,6 +42,13 @@ class StoredFolder:
         """Size of its files together."""
         return sum(file.bytes for file in self.files)
 
+    def counts(self, name: str) -> dict[str, int]:
+        """The note of that name, which holds counts. Raises ObjectCorrupt."""
+        found = self.notes.get(name)
+        if not isinstance(found, dict) or not all(isinstance(n, int) for n in found.values()):
+            raise ObjectCorrupt(f"what is stored of {self.spec:.20} has no {name} among its notes")
+        return found
+
 
 def new_folder(
     files: Sequence[StoredFile], step: int, notes: Mapping[str, Any], spec: str, role: str

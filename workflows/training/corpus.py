@@ -147,4 +147,4 @@ class CorpusTokens:
         train, held_out = (Stored(there / side, shards) for side in (TRAIN, HELD_OUT))
         masker = self.making.masker
         yes, no = (masker.yes, masker.no) if isinstance(masker, Masker) else (0, 0)
-        return Corpus(train, held_out, dict(split.notes[COUNTS]), yes, no)
+        return Corpus(train, held_out, split.counts(COUNTS), yes, no)

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.training.conversations import TOKENS, write_arrow
-from storage.errors import InputError
+from storage.errors import InputError, ObjectCorrupt, first_line
 from storage.runs.commits import canonical_json
 from storage.runs.run import READERS
 from storage.trainings.checkpoints import read_file
@@ -146,13 +146,22 @@ def _read(
     def read(shard: int) -> tuple[StoredFolder, pa.Table]:
         stored = tokens.shard(shard)
         files = {file.path: file for file in stored.files}
+        if not {ROWS, TOKENS} <= files.keys():
+            raise ObjectCorrupt(f"{tokens.prefix}: shard {shard} lacks {ROWS} or {TOKENS}")
         data = read_file(tokens.store, tokens.prefix, files[ROWS])
-        return stored, pq.read_table(io.BytesIO(data), use_threads=False)
+        try:
+            table = pq.read_table(io.BytesIO(data), use_threads=False)
+            table.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ObjectCorrupt(
+                f"{tokens.prefix}: shard {shard} is damaged: {first_line(error)}"
+            ) from None
+        return stored, table
 
     tables, found = [], []
     with ThreadPoolExecutor(READERS) as readers:
         for stored, table in readers.map(read, range(shards)):
-            counts.update(stored.notes[COUNTS])
+            counts.update(stored.counts(COUNTS))
             tables.append(table)
             (file,) = (file for file in stored.files if file.path == TOKENS)
             parts = [

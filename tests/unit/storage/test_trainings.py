@@ -291,3 +291,12 @@ def test_a_part_that_is_none_is_said(part: dict[str, object], tmp_path: Path) ->
     store.objects["trainings/t/model.json"] = signed(body)
     with pytest.raises(ObjectCorrupt, match=r"model.json names no part of 'a/b.pt'"):
         training.model()
+
+
+@pytest.mark.parametrize("notes", [{}, {"counts": 7}, {"counts": {"rows": "many"}}])
+def test_notes_without_counts_are_said(notes: dict[str, object], tmp_path: Path) -> None:
+    training = Training.start(MemoryStore(), "t", SPEC)
+    files = store_files(training.store, training.prefix, tmp_path, [], training.patience)
+    stored = training.commit(files, 5, notes, False)
+    with pytest.raises(ObjectCorrupt, match="has no counts among its notes"):
+        stored.counts("counts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from storage.errors import InputError, ObjectCorrupt
 from storage.objects.local import LocalStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.records import Example
+from storage.runs.commits import signed
 from storage.runs.run import Run
 from tests.support import training_world
 from tests.support.training_world import demo_tokenizer, examples, loaded, taught_run
@@ -91,6 +93,24 @@ def test_a_shard_that_was_altered_is_refused(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "store" / key
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(ObjectCorrupt, match=key):
+        loaded(source(run), 2048)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"files": []}, "shard 0 lacks"), ({"notes": {}}, "has no counts among its notes")],
+)
+def test_stored_tokens_that_are_none_are_refused(
+    change: dict[str, object], said: str, run: Run, tmp_path: Path
+) -> None:
+    loaded(source(run), 2048)
+    (shard,) = (tmp_path / "store").rglob("tokens/*/shards/000000.json")
+    body = json.loads(shard.read_bytes()) | change
+    del body["digest"]
+    shard.write_bytes(signed(body))
+    for split in (tmp_path / "store").rglob("tokens/*/splits/*.json"):
+        split.unlink()
+    with pytest.raises(ObjectCorrupt, match=said):
         loaded(source(run), 2048)
 
 
