@@ -6,8 +6,9 @@
 The script makes the model's folder. It takes MATH problems of the lowest level
 (examples/math_problems.jsonl, in order) and very easy ones (examples/easy_problems.jsonl), and
 builds configs/smollm2.yaml by the user's command. It prints what became of every item: the model is
-weak on purpose, and each of its failures must end as a readable reason. Last it compares the sample
-stage's tokens a second with those of the same requests handed straight to vLLM.
+weak on purpose, and each of its failures must end as a readable reason. Then it prints what
+`stepmill noise` says of the labels. Last it compares the sample stage's tokens a second with those
+of the same requests handed straight to vLLM.
 
 Invariant: every figure comes from what the build stored.
 """
@@ -308,6 +309,8 @@ def main() -> int:
     audit = stepmill(folder, "audit", name, "--store", store, "--replay", "1.0")
     print("\n== audit, all code of the exported rows run again")
     print(audit.stdout.rstrip())
+    print("\n== noise of the labels, from the run's own rows")
+    print(stepmill(folder, "noise", name, "--store", store).stdout.rstrip())
     if arguments.pairs:
         print(f"\n== speed: the sample stage on {RAW_PROBLEMS} problems of MATH")
         for line in asyncio.run(speed(config, arguments.pairs)):

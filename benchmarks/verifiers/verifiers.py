@@ -35,7 +35,7 @@ from storage.runs.layout import DEFAULT_STORE
 from workflows.inputs.responses import read_responses
 
 N = 8
-WIDTH = 130
+WIDTH = 150
 """Columns of the table where nobody looks."""
 BEFORE = ("problems", "dataset", "benchmark")
 """Parts of `benchmarks.loop` that this starts from."""
