@@ -19,6 +19,7 @@ from workflows.formats.paper_form import PaperForm
 from workflows.formats.rationale import paragraphs
 from workflows.formats.solving import opened_chat, policy_chat
 from workflows.formats.worked_examples import check_examples, rationale_turns, solution_turns
+from workflows.runs.starting import differing, planned
 from workflows.settings import StageSettings, WorkedRationale
 
 SOLVED = {"problem": "What is 2 + 3?", "solution": "Step 1: 2 + 3 = 5.\n\nStep 2: \\boxed{5}\n"}
@@ -128,8 +129,8 @@ def test_a_run_begun_before_there_were_any_goes_on_without() -> None:
         for name in names:
             del before["stages"][stage][name]
     old = Spec(before, "digest", ShardPlan(1, 1))
-    assert differences(old, spec_of(now)) == []
-    assert {found.name for found in differences(old, spec_of(CONFIG))} == {
+    assert differing(old, spec_of(now)) == []
+    assert {found.name for found in differing(old, spec_of(CONFIG))} == {
         "configuration.stages.sample.examples",
         "configuration.stages.rationalize.examples",
     }
@@ -147,8 +148,6 @@ def test_a_key_that_an_example_does_not_have_is_named() -> None:
 
 
 def test_it_is_the_build_that_checks(tmp_path: Path) -> None:
-    from workflows.runs.starting import planned
-
     file = tmp_path / "problems.jsonl"
     file.write_text('{"problem_id": "p", "problem": "What is 2 + 3?", "answer": "5"}\n')
     with pytest.raises(ConfigurationError, match="is problem 'p' of the input"):
