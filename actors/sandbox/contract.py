@@ -17,6 +17,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from actors.machines.machine import host_memory
 from storage.bounds import Count, Plain, Positive, Seconds
 from storage.errors import ItemError
 
@@ -227,7 +228,7 @@ class SandboxSettings:
 
     def here(self) -> SandboxSettings:
         """The settings, with `slots` and `parked_mb` for this machine unless they are set."""
-        memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        memory_mb = host_memory() >> 20
         return replace(
             self,
             slots=self.slots or max(LEAST_SLOTS, len(os.sched_getaffinity(0))),

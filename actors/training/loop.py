@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from actors.machines.machine import host_memory
 from actors.models.fetching import at_hand
 from actors.owned_folder import OwnedFolder
 from actors.training.attention import attention_name
@@ -31,7 +32,6 @@ from actors.training.memory import (
     check_host,
     estimate,
     gpu_memory,
-    host_memory,
     memory_plan,
 )
 from actors.training.moving import Found, check_room, keep_folder, newest_checkpoint

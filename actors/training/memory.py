@@ -10,7 +10,6 @@ Invariant: pure; the same numbers for a plan on paper and for the machine at han
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -275,11 +274,6 @@ def gpu_memory(place: Place) -> int | None:
     import torch
 
     return int(torch.cuda.mem_get_info(place.local_rank % torch.cuda.device_count())[1])
-
-
-def host_memory() -> int:
-    """Bytes of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _kept_by_a_layer(shape: ModelShape, fused: bool) -> int:

@@ -34,7 +34,7 @@ from safetensors import safe_open
 
 from actors.sandbox.contract import Limits
 from benchmarks.equal_cost_table import NAMES, Figures, Line, draw, lines_of, over_seeds, shown
-from benchmarks.label_methods import ADAPTIVE, BELIEVED, EXACT, METHODS, Method, scaled
+from benchmarks.label_methods import ADAPTIVE, BELIEVED, EXACT, Method, known, scaled
 from benchmarks.label_report import keep
 from benchmarks.labels import MOST_TOKENS, SYSTEM, TEMPERATURE, Bench, Laboratory
 from benchmarks.rollout_bank import Bank, BankEngine, Drawer
@@ -83,11 +83,6 @@ class Strategy:
     consensus: ConsensusSettings = LABELLED
     knows: bool = False
     """Whether its chain is that of all 512 rollouts."""
-
-
-def known(name: str) -> Method:
-    """A method of the label laboratory."""
-    return next(method for method in METHODS if method.name == name)
 
 
 def sized(

@@ -61,9 +61,9 @@ def cost_of(run: Run, config: BuildConfig) -> float:
     return cost
 
 
-def figures(run: Run, config: BuildConfig) -> Figures:
-    """What one run came to."""
-    worth, size = measure(run), len(true_first_errors(run))
+def figures(run: Run, config: BuildConfig, size: int) -> Figures:
+    """What one run of `size` solutions came to."""
+    worth = measure(run)
     before = worth.before if "label" in run.spec.stages else worth.after
     return Figures(
         cost_of(run, config) / size, before.f1, before.first_accuracy, NO_MEANING,
@@ -94,8 +94,8 @@ def main() -> None:
                     {"seed": seed},
                 )  # fmt: skip
                 run = house.build(config)
-                found.append(figures(run, config))
                 sizes.append(len(true_first_errors(run)))
+                found.append(figures(run, config, sizes[-1]))
             lines.append(over_seeds(name, f"{fmean(sizes):.0f} solutions", found))
             print(shown(lines[-1]), flush=True)
     house.close()

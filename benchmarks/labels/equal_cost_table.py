@@ -1,12 +1,8 @@
-"""The table and the plot of `benchmarks.equal_cost`: a line for each strategy at each size.
-
-`python -m benchmarks.equal_cost_table FILE... PNG` draws stored lines again.
-"""
+"""The table and the plot of `benchmarks.equal_cost`: a line for each strategy at each size."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -103,8 +99,3 @@ def draw(lines: Sequence[Line], file: File) -> None:
         axes.grid(alpha=0.3)
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=120)
-
-
-if __name__ == "__main__":
-    *files, target = map(File, sys.argv[1:])
-    draw([line for file in files for line in lines_of(file)], target)

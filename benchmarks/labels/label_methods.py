@@ -71,3 +71,8 @@ METHODS: Sequence[Method] = (
            LabelSettings(form="difference", threshold=-0.25, prover="best_of",
                          after_first_zero="keep")),
 )  # fmt: skip
+
+
+def known(name: str) -> Method:
+    """The method of that name. Raises StopIteration: there is none."""
+    return next(method for method in METHODS if method.name == name)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from actors.engines.contract import Chat, Completion, Reply, Sampling
 from actors.grading.pool import Grader
 from actors.sandbox.contract import Limits
-from benchmarks.label_methods import METHODS, Method
+from benchmarks.label_methods import Method, known
 from benchmarks.rollout_bank import key_of
 from benchmarks.word_checker import Proved, Verdict
 from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, ShardRows
@@ -39,25 +39,25 @@ K = 16
 
 def sixteen(name: str, method: str) -> Method:
     """A method of the label laboratory with K = 16."""
-    found = known(name, method)
+    found = called(name, method)
     k = {name: K for name in ("k_hard", "k_medium", "k_easy", "probe")}
     return replace(found, estimate=replace(found.estimate, **k))
 
 
-def known(name: str, method: str) -> Method:
+def called(name: str, method: str) -> Method:
     """A method of the label laboratory under the name of its strategy."""
-    return replace(next(each for each in METHODS if each.name == method), name=name)
+    return replace(known(method), name=name)
 
 
 STRATEGIES: Sequence[Method] = (
     sixteen("genprm's labels", "exact"),
     sixteen("the same, posterior", "exact_zero_stop, posterior"),
     sixteen("adaptive", "adaptive"),
-    known("math_shepherd_hard", "math_shepherd_hard, K = 8"),
-    known("math_shepherd_soft", "math_shepherd_soft, K = 8"),
-    known("omegaprm_binary", "omegaprm_binary, K = 8"),
-    known("scan", "scan, K = 8"),
-    known("pav", "pav, best of 4, K = 16"),
+    called("math_shepherd_hard", "math_shepherd_hard, K = 8"),
+    called("math_shepherd_soft", "math_shepherd_soft, K = 8"),
+    called("omegaprm_binary", "omegaprm_binary, K = 8"),
+    called("scan", "scan, K = 8"),
+    called("pav", "pav, best of 4, K = 16"),
 )
 """`genprm`'s ratio with K = 16 in the place of 128, 64 and 32, the others with their own K."""
 

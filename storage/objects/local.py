@@ -105,9 +105,10 @@ class LocalStore:
         folder = prefix.rpartition("/")[0]
         if folder:
             check_key(folder)
-        for entry in self._walk(folder, lambda key: key.startswith(prefix) and key > after):
-            if strays or is_key(entry.key):
-                yield entry
+        yield from self._walk(
+            folder,
+            lambda key: key.startswith(prefix) and key > after and (strays or is_key(key)),
+        )
 
     def files(self, prefix: str) -> Iterator[Entry]:
         """The files of the folder."""
@@ -119,12 +120,15 @@ class LocalStore:
         folder = check_key(prefix.rstrip("/"))
         try:
             with os.scandir(self.root / folder) as entries:
-                found = [entry.name for entry in entries if entry.is_dir()]  # or a link to one
+                names = [
+                    entry.name
+                    for entry in entries
+                    if entry.is_dir() and is_key(entry.name)  # or a link to one
+                ]
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise self._classified(error, folder) from error
-        names = filter(is_key, found)
         yield from (name for name in names if next(self._walk(f"{folder}/{name}"), None))
 
     def modified(self, key: str) -> float | None:

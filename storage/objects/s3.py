@@ -197,13 +197,12 @@ class S3Store:
 
     def list(self, prefix: str, after: str = "", strays: bool = False) -> Iterator[Entry]:
         """List page by page; each page is retried on its own."""
-        for entry in self._entries(prefix, {"StartAfter": self.prefix + after} if after else {}):
-            if strays or is_key(entry.key):
-                yield entry
+        more = {"StartAfter": self.prefix + after} if after else {}
+        return self._entries(prefix, more, strays)
 
     def files(self, prefix: str) -> Iterator[Entry]:
         """The keys without a further slash: the server skips the others."""
-        return (entry for entry in self._entries(prefix, {"Delimiter": "/"}) if is_key(entry.key))
+        return self._entries(prefix, {"Delimiter": "/"})
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names below the prefix: the server skips what lies deeper."""
@@ -228,10 +227,12 @@ class S3Store:
             "DELETE", key, lambda _: self.client.delete_object(Bucket=self.bucket, Key=name)
         )
 
-    def _entries(self, prefix: str, more: dict[str, str]) -> Iterator[Entry]:
+    def _entries(self, prefix: str, more: dict[str, str], strays: bool = False) -> Iterator[Entry]:
         for page in self._pages(prefix, more):
             for item in page.get("Contents", []):
-                yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
+                key = item["Key"].removeprefix(self.prefix)
+                if strays or is_key(key):
+                    yield Entry(key, item["Size"])
 
     def _pages(self, prefix: str, more: dict[str, str]) -> Iterator[Page]:
         def fetch(token: dict[str, str]) -> Page:

@@ -79,12 +79,12 @@ def completed(row_type: type[Any], table: pa.Table, names: Sequence[str]) -> pa.
 
 def other_types(row_type: type[Any], schema: pa.Schema) -> list[str]:
     """The columns of a stored schema that are there twice, or not of their field's type."""
-    found = {
-        field.name: [schema.field(at).type for at in schema.get_all_field_indices(field.name)]
-        for field in schema_of(row_type)
-    }
-    right = dict(zip(found, schema_of(row_type).types, strict=True))
-    return [name for name, types in found.items() if types not in ([], [right[name]])]
+
+    def fits(field: pa.Field) -> bool:
+        found = [schema.field(at).type for at in schema.get_all_field_indices(field.name)]
+        return found in ([], [field.type])
+
+    return [field.name for field in schema_of(row_type) if not fits(field)]
 
 
 def without_values(row_type: type[Any], table: pa.Table) -> list[str]:

@@ -43,15 +43,11 @@ def shortened(
     problems: Sequence[Problem],
     folder: Path,
     stages: Mapping[str, Any] | None = None,
-    file: Path | None = None,
 ) -> BuildConfig:
-    """A strategy's file on a few problems, with some other settings of its stages.
-
-    `file`: in the place of `configs/strategies/NAME.yaml`; its models lie as in one of those.
-    """
+    """A strategy's file on a few problems, with some other settings of its stages."""
     folder.mkdir(parents=True, exist_ok=True)
     write_problems(problems, folder / "problems.jsonl")
-    written = yaml.safe_load((file or CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    written = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
     written |= {"problems": "problems.jsonl", "shard_size": 8, "sandbox": {"slots": 6}}
     if "solutions" in written:
         written["solutions"] = written["problems"]

@@ -25,7 +25,7 @@ from rich.table import Table
 from actors.engines.contract import EngineSettings
 from actors.engines.served.capabilities import lacking
 from actors.machines.looking import capabilities
-from actors.machines.machine import GIB, Machine, look
+from actors.machines.machine import GIB, Machine, host_memory, look
 from actors.sandbox.contract import SandboxSettings
 from demo import world
 from launch.config import load, load_training
@@ -147,7 +147,7 @@ def adapted(one: Packaged, options: Options, folder: Path) -> str:
 
 def _said(machine: Machine) -> str:
     """GPUs, memory, processors and the sandbox of this machine, in a line."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    memory = host_memory() / GIB
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_bytes / GIB:.0f} GiB)" for gpu in machine.gpus)
     code = check_sandbox(SandboxSettings(slots=1))
     where = f"code runs in {code.said}" if code.ok else f"no code can run: {code.said}"
