@@ -18,10 +18,9 @@ from storage.errors import InputError, ItemError
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, REUSED, ShardRows
 from storage.rows.records import GivenSolutions, Path, Problem
 from workflows.sampling.quota import Unsampled
-from workflows.sampling.taken import taken
 from workflows.settings import StageSettings
 from workflows.stages.kit import KitStage, Stage
-from workflows.stages.sample import counts
+from workflows.stages.sample import counts, taken
 
 
 class Ungiven(StrEnum):

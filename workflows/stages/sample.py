@@ -17,7 +17,7 @@ from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ConfigurationError, ItemError
 from storage.rows.kinds import GROUNDED, PATHS, PROBLEMS, REUSED, TREE, ShardRows
-from storage.rows.records import Drop, Path, Problem, ReusedSolutions
+from storage.rows.records import Drop, Path, Problem, Response, ReusedSolutions
 from workflows.answers import read_answer
 from workflows.formats import steps
 from workflows.formats.solving import first_chat
@@ -25,7 +25,6 @@ from workflows.formats.steps import flaw
 from workflows.formats.worked_examples import check_examples
 from workflows.sampling.quota import QuotaRule, Unsampled, allocation
 from workflows.sampling.rounds import Rounds
-from workflows.sampling.taken import taken
 from workflows.settings import SampleSettings, StageSettings, sampling_of
 from workflows.stages.kit import Kit, KitStage, Stage
 
@@ -141,6 +140,40 @@ class PolicySampler(KitStage[StageSettings]):
             tokens=completion.tokens,
             seed=seed,
         )
+
+
+def taken(problem_id: str, solutions: Sequence[Response], rights: Sequence[bool]) -> list[Path]:
+    """The paths of a problem's solutions, in their order; those that are usable are selected.
+
+    `rights`: whether each one's answer is right. Without an answer, its file says if it is.
+    """
+    first_with: dict[str, str] = {}
+    paths = []
+    for index, (solution, right) in enumerate(zip(solutions, rights, strict=True)):
+        name, text = f"{problem_id}#{index}", steps.join(solution.steps)
+        known = solution.answer is not None or solution.correct is not None
+        reason = flaw("stop", text, "known" if known else None)
+        twin = first_with.setdefault(text, name)
+        paths.append(
+            Path(
+                path_id=name,
+                problem_id=problem_id,
+                index=index,
+                round=0,
+                text=text,
+                steps=list(solution.steps),
+                finish_reason="stop",
+                answer=solution.answer,
+                correct=right if solution.answer is not None else bool(solution.correct),
+                valid=reason is None,
+                invalid_reason=reason,
+                duplicate_of=None if twin == name else twin,
+                selected=reason is None and twin == name,
+                tokens=0,
+                seed=0,
+            )
+        )
+    return paths
 
 
 def counts(paths: Sequence[Path], drops: Sequence[Drop]) -> dict[str, int]:
