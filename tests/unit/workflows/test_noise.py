@@ -156,7 +156,7 @@ def test_it_is_shown_and_the_json_has_the_same_numbers(
 def test_a_level_is_called_a_level_once(level: str, said: str, built: Build) -> None:
     found = noise(built.run)
     table = noise_table(replace(found, by_level={(level, 8): found.whole}))
-    assert next(iter(table.columns[0].cells)) == said
+    assert str(next(iter(table.columns[0].cells))) == said
 
 
 def test_labels_of_a_posterior_have_no_figures_that_are_made_of_counts(built: Build) -> None:
