@@ -1,0 +1,117 @@
+"""Measure the demo's verifier on what the demo's judge writes, and write it into the model card.
+
+    python -m benchmarks.demo_verifier --write
+
+Solutions are the demo policy's own, half of them wrong; the judge, which sees no answer, writes
+critiques of each; the verifier scores those that report an error, as stage `metaverify` asks it.
+The score that is due is the exact checker's (`demo.judgements.reasons`).
+
+Invariant: every figure comes from texts that the engines sampled with the printed seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.engines.contract import Chat, Engine, EngineSettings, Sampling
+from actors.engines.opening import open_engine
+from benchmarks.demo_judge_forms import MODELS, Case, cases, first_no, share
+from benchmarks.model_card import write_figures
+from demo import judgements
+from storage.seeds import request_seed
+from workflows.formats.judge_prompts import reasons_chat
+from workflows.judging.reasons import read_score
+from workflows.judging.seats import Seat
+
+BLIND = Seat("critique", "none")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A critique that reports an error."""
+
+    true: bool
+    """Whether the first step that it calls wrong is the first wrong one."""
+    due: float
+    score: float | None
+    """None: it can't be read."""
+
+
+async def written(engine: Engine, chats: Sequence[Chat], name: str, seed: int) -> list[str]:
+    """A whole text for each chat, and no text where it was cut."""
+
+    async def one(number: int, chat: Chat) -> str:
+        asked = Sampling(temperature=0.6, top_p=0.95, max_tokens=700,
+                         seed=request_seed(seed, name, str(number), 0))  # fmt: skip
+        done = (await engine.generate(chat, asked)).completions[0]
+        return chat.prefill + done.text if done.finish_reason == "stop" else ""
+
+    return list(await asyncio.gather(*(one(n, chat) for n, chat in enumerate(chats))))
+
+
+async def measure(problems: int, samples: int, votes: int, seed: int) -> list[Scored]:
+    """The critiques that report an error, scored."""
+    policy = await open_engine(EngineSettings(model=str(MODELS / "policy")))
+    drawn = [case for case in await cases(policy, problems, samples, seed) for _ in range(votes)]
+    await policy.close()
+    judge = await open_engine(EngineSettings(model=str(MODELS / "judge")))
+    chats = [BLIND.chat(case.row, case.steps) for case in drawn]
+    texts = await written(judge, chats, "critique", seed)
+    await judge.close()
+    reported: list[tuple[Case, str, float]] = []
+    for case, text in zip(drawn, texts, strict=True):
+        judged = judgements.judge(case.problem, case.steps)
+        found = None if judged is None else judgements.reasons(judged, text)
+        if found is not None:
+            reported.append((case, text, found[1]))
+    verifier = await open_engine(EngineSettings(model=str(MODELS / "verifier")))
+    asked = [reasons_chat(case.row.problem, case.steps, text) for case, text, _ in reported]
+    scores = [read_score(text, "stop") for text in await written(verifier, asked, "score", seed)]
+    await verifier.close()
+    return [
+        Scored(first_no(BLIND.read(text, len(case.steps))) == case.first_error, due, score)
+        for (case, text, due), score in zip(reported, scores, strict=True)
+    ]
+
+
+def table(of: Sequence[Scored]) -> str:
+    """Critiques by score: how many, how many of them name the first wrong step, what was due."""
+    lines = ["| score | critiques | first error true | due 0, 0.5, 1 |", "|" + " --- |" * 4]
+    kinds = {"any": of} | {
+        name: [each for each in of if each.score == score]
+        for name, score in (("0", 0.0), ("0.5", 0.5), ("1", 1.0), ("unreadable", None))
+    }
+    for name, mine in kinds.items():
+        due = Counter(each.due for each in mine)
+        cells = (name, str(len(mine)), share([each.true for each in mine]),
+                 ", ".join(str(due[score]) for score in (0.0, 0.5, 1.0)))  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; with ``--write``, put it into the model card."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_verifier")
+    parser.add_argument("--problems", type=int, default=150)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--votes", type=int, default=4, help="critiques of each solution")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="update demo/MODEL_CARD.md")
+    chosen = parser.parse_args(arguments)
+    found = asyncio.run(measure(chosen.problems, chosen.samples, chosen.votes, chosen.seed))
+    command = f"python -m benchmarks.demo_verifier --problems {chosen.problems} " + (
+        f"--samples {chosen.samples} --votes {chosen.votes} --seed {chosen.seed}"
+    )
+    text = f"Critiques that report an error, by their score, with `{command}`:\n\n{table(found)}"
+    print(text)
+    if chosen.write:
+        write_figures("verifier", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
