@@ -73,8 +73,9 @@ chaos: setup
 	@$(BIN)/python -m benchmarks.chaos $(if $(REAL),--real) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES) --folder .stepmill/chaos)
 
 # Tests whose limits are of seconds, and which kill or starve processes, run one after the other; of all
-# others each core runs some, file by file. COVERAGE=1 also prints which lines of the product the unit
-# tests reach. Only they are measured: tracing doubles the time of tests that compute.
+# others each core runs some, file by file (those of attacks and faults that only compute stand in
+# tests/hostile and tests/protocol). COVERAGE=1 also prints which lines of the product the unit tests
+# reach. Only they are measured: tracing doubles the time of tests that compute.
 ALONE := tests/attacks tests/faults
 test: $(READY_DEV) setup browser checker lint
 	@$(BIN)/pytest -m "not slow" tests/unit $(EACH_CORE) $(if $(COVERAGE),--cov --cov-report=term)

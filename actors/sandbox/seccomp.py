@@ -2,8 +2,8 @@
 
 The list holds the calls seen from CPython, numpy, sympy, scipy, threads, multiprocessing and
 subprocess (docs/sandbox.md says how they were traced). It leaves out locks that a neighbour could
-see, System V and POSIX message IPC, memfd, huge pages and namespaces. Sockets are of family
-AF_UNIX only.
+see, System V and POSIX message IPC, memfd, huge pages and namespaces, and what lends a file's pages
+to a socket (splice, sendfile). Sockets are of family AF_UNIX only.
 
 Invariant: a call that is not listed fails with EPERM, one that is no call, or another
 architecture's, with ENOSYS. None ends the process. The host makes the program; the sandbox only
@@ -32,7 +32,7 @@ X86_64 = """
     munmap:11 brk:12 rt_sigaction:13 rt_sigprocmask:14 rt_sigreturn:15 ioctl:16 pread64:17
     pwrite64:18 readv:19 writev:20 access:21 pipe:22 select:23 sched_yield:24 mremap:25 msync:26
     mincore:27 madvise:28 dup:32 dup2:33 pause:34 nanosleep:35 getitimer:36 alarm:37 setitimer:38
-    getpid:39 sendfile:40 socket:41 connect:42 accept:43 sendto:44 recvfrom:45 sendmsg:46
+    getpid:39 socket:41 connect:42 accept:43 sendto:44 recvfrom:45 sendmsg:46
     recvmsg:47 shutdown:48 bind:49 listen:50 getsockname:51 getpeername:52 socketpair:53
     setsockopt:54 getsockopt:55 clone:56 fork:57 vfork:58 execve:59 exit:60 wait4:61 kill:62
     uname:63 fcntl:72 fsync:74 fdatasync:75 truncate:76 ftruncate:77 getdents:78 getcwd:79
@@ -48,7 +48,7 @@ X86_64 = """
     clock_getres:229 clock_nanosleep:230 exit_group:231 epoll_wait:232 epoll_ctl:233 tgkill:234
     utimes:235 waitid:247 openat:257 mkdirat:258 mknodat:259 futimesat:261 newfstatat:262
     unlinkat:263 renameat:264 linkat:265 symlinkat:266 readlinkat:267 fchmodat:268 faccessat:269
-    pselect6:270 ppoll:271 set_robust_list:273 get_robust_list:274 splice:275 tee:276
+    pselect6:270 ppoll:271 set_robust_list:273 get_robust_list:274
     utimensat:280 epoll_pwait:281 signalfd:282 timerfd_create:283 eventfd:284 fallocate:285
     timerfd_settime:286 timerfd_gettime:287 accept4:288 signalfd4:289 eventfd2:290
     epoll_create1:291 dup3:292 pipe2:293 preadv:295 pwritev:296 prlimit64:302 getcpu:309
@@ -61,8 +61,8 @@ AARCH64 = """
     ioctl:29 mknodat:33 mkdirat:34 unlinkat:35 symlinkat:36 linkat:37 renameat:38 statfs:43
     fstatfs:44 truncate:45 ftruncate:46 fallocate:47 faccessat:48 chdir:49 fchdir:50 fchmod:52
     fchmodat:53 openat:56 close:57 pipe2:59 getdents64:61 lseek:62 read:63 write:64 readv:65
-    writev:66 pread64:67 pwrite64:68 preadv:69 pwritev:70 sendfile:71 pselect6:72 ppoll:73
-    signalfd4:74 splice:76 tee:77 readlinkat:78 newfstatat:79 fstat:80 fsync:82 fdatasync:83
+    writev:66 pread64:67 pwrite64:68 preadv:69 pwritev:70 pselect6:72 ppoll:73
+    signalfd4:74 readlinkat:78 newfstatat:79 fstat:80 fsync:82 fdatasync:83
     timerfd_create:85 timerfd_settime:86 timerfd_gettime:87 utimensat:88 exit:93 exit_group:94
     waitid:95 set_tid_address:96 futex:98 set_robust_list:99 get_robust_list:100 nanosleep:101
     getitimer:102 setitimer:103 clock_gettime:113 clock_getres:114 clock_nanosleep:115
@@ -109,8 +109,10 @@ CLONE_CHECKED = 0x7E0200FF
 """NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, and the signal of the child's end, in
 which NEWTIME is a bit."""
 SIGCHLD = 17
-SOCKET_BUFFERS = (7, 8, 32, 33)
-"""SO_SNDBUF, SO_RCVBUF and their FORCE: a socket counts as its default buffer."""
+SOCKET_OPTIONS = (2, 6, 9, 13, 15, 16, 18, 20, 21)
+"""REUSEADDR, BROADCAST, KEEPALIVE, LINGER, REUSEPORT, PASSCRED, RCVLOWAT and the two timeouts: none
+has the kernel hold memory. A larger buffer would, as a socket counts as its default one, and so
+would a filter."""
 AF_UNIX = 1
 TERMINAL_QUESTIONS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what isatty and subprocess need."""
@@ -150,7 +152,7 @@ RULES = {
     "clone": (Rule(0, (0, SIGCHLD), ALLOW, EPERM, mask=CLONE_CHECKED),),
     "socket": (Rule(0, (AF_UNIX,), ALLOW, refuse(errno.EAFNOSUPPORT)),),
     "socketpair": (Rule(0, (AF_UNIX,), ALLOW, refuse(errno.EAFNOSUPPORT)),),
-    "setsockopt": (Rule(2, SOCKET_BUFFERS, EPERM, ALLOW),),
+    "setsockopt": (Rule(2, SOCKET_OPTIONS, ALLOW, EPERM),),
     "ioctl": (Rule(1, TERMINAL_QUESTIONS, ALLOW, refuse(errno.ENOTTY)),),
     "prctl": (Rule(0, PRCTL_OPTIONS, ALLOW, EPERM),),
     "fcntl": (

@@ -1,4 +1,4 @@
-"""Rows 63 to 68: memory that is no process's, or hides behind one, and what the machine shares.
+"""Rows 63 to 70: memory that is no process's, or hides behind one, and what the machine shares.
 
 Each got through once. A row is an example of its kind.
 """
@@ -30,6 +30,36 @@ def hide(flags, file):
     print("BREACH", size * 16 >> 20, "MB")
 """
 )
+LEND = """
+held, lent = [], 0
+def lend(end, send, size):
+    global lent
+    while True:
+        file = os.open("/tmp/lent", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.write(file, b"x" * size)
+        try: send(end, file)
+        except OSError: return
+        finally:
+            os.ftruncate(file, 0)
+            os.close(file)
+        lent += size
+def spliced(end, file):
+    source, sink = os.pipe()
+    try:
+        for page in range(16): os.splice(file, sink, 1, offset_src=page * 4096)
+        os.splice(source, end.fileno(), 16, flags=2)
+    finally:
+        os.close(source)
+        os.close(sink)
+def fill(send, size):
+    for _ in range(6):
+        pair = socket.socketpair()
+        held.append(pair)
+        for end in pair:
+            end.setblocking(False)
+            lend(end, send, size)
+    if lent > 12 * 256 << 10: print("BREACH", lent >> 20, "MB in 12 sockets")
+"""
 PRESSURE = """
 for name in ("cpu", "io", "memory"):
     def write():
@@ -135,5 +165,47 @@ print("BREACH")
         ("timeout",),
         lambda e: e.cpu_s > 0.15,
         limits=with_limits(wall_s=4, cpu_s=60),
+    ),
+    Case(
+        69,
+        "lends sockets the pages of a file that it cuts off",
+        LEND + "fill(spliced, 1 << 16)",
+        ("ok", "memory"),
+    ),
+    Case(
+        69,
+        "sends sockets one byte of a page that it cuts off",
+        LEND + "fill(lambda end, file: os.sendfile(end.fileno(), file, 0, 1), 4096)",
+        ("ok", "memory"),
+    ),
+    Case(
+        69,
+        "copies files as Python does",
+        """
+        import shutil
+        with open("/tmp/a", "wb") as file: file.write(b"x" * 100_000)
+        shutil.copyfile("/tmp/a", "/tmp/b")
+        ours, theirs = socket.socketpair()
+        with open("/tmp/b", "rb") as file: print(os.path.getsize("/tmp/b"), ours.sendfile(file, 0, 9))
+        """,
+        ("ok",),
+        lambda e: e.stdout == "100000 9\n",
+    ),
+    Case(
+        70,
+        "has the kernel hold filters and signals",
+        """
+        import resource, struct
+        steps = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 9) * 4096)
+        filter = struct.pack("HxxxxxxQ", 4096, ctypes.addressof(steps))
+        for option in (26, 51, 50, 52):
+            refused(f"filter {option}", lambda: socket.socketpair()[0].setsockopt(1, option, filter))
+        if resource.getrlimit(11)[1] > 1024: print("BREACH", resource.getrlimit(11))
+        ours = socket.socketpair()[0]
+        ours.settimeout(1)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        """,
+        ("ok",),
+        cannot={"docker-runsc": "gVisor has its own sockets and lets nobody limit its signals"},
     ),
 )

@@ -48,6 +48,13 @@ CASES = (
     Case(45, "ends at once with success", "os._exit(0)", ("ok",), lambda e: e.exit_code == 0),
     Case(
         45,
+        "ends with a status that no number of 64 bits holds",
+        "sys.exit(2**70)",
+        ("error",),
+        lambda e: e.exit_code == 255,
+    ),
+    Case(
+        45,
         "closes its streams",
         "os.close(1); os.close(2); sys.exit(0)",
         ("ok",),

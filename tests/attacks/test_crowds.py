@@ -142,6 +142,16 @@ async def test_a_solution_sees_nothing_of_its_neighbour(arena: Arena) -> None:
         assert "BREACH" not in (await later.run(LOOK)).stdout
 
 
+async def test_no_two_solutions_draw_the_same_numbers(arena: Arena) -> None:
+    draw = """
+import random, sympy, numpy
+from sympy.core.random import rng
+print(random.random(), numpy.random.rand(), rng.random(), sympy.randprime(1, 10**30))
+"""
+    first, second = [(await arena.sandbox.run(Request(draw))).stdout.split() for _ in range(2)]
+    assert len(first) == 4 and not set(first) & set(second), (first, second)
+
+
 async def test_a_session_that_forges_its_own_end_only_ends_itself(arena: Arena) -> None:
     short = with_limits(wall_s=1)
     async with arena.sandbox.session("forger") as session:

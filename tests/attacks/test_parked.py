@@ -1,4 +1,4 @@
-"""Rows 61 and 62: a session between two blocks neither runs nor grows, and nothing of a solution is
+"""Rows 61, 62 and 71: a session between two blocks neither runs nor grows, and nothing of a solution is
 left in memory that a later one can read.
 """
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 from case import PRELUDE, with_limits
 from conftest import Arena
 
-from actors.sandbox import Request, Verdict
+from actors.sandbox import Limits, Request, Verdict, open_sandbox
 
 pytestmark = [pytest.mark.container, pytest.mark.asyncio(loop_scope="session")]
 
@@ -137,6 +138,27 @@ time.sleep(1.2)
     async with arena.crowd.session("large") as session:
         seen = await session.run(grow, with_limits(wall_s=12, cpu_s=12))
         assert seen.verdict is Verdict.MEMORY, seen
+
+
+async def test_what_lies_in_scratch_space_is_memory(arena: Arena) -> None:
+    if arena.name == "docker-runsc":
+        pytest.skip("gVisor tells no process's share of memory")
+    limits = Limits(
+        memory_mb=64, scratch_mb=128, scratch_files=64, file_mb=128, wall_s=15, cpu_s=15
+    )
+    settings = replace(arena.sandbox.settings, slots=1, sessions=2, limits=limits)
+    fill = "with open('/tmp/large', 'wb') as f:\n    for _ in range({}): f.write(bytes(1 << 20))"
+    sandbox = open_sandbox(settings)
+    await sandbox.start()
+    try:
+        seen = await sandbox.run(Request(fill.format(120) + "\nimport time\ntime.sleep(10)"))
+        assert seen.verdict is Verdict.MEMORY, seen
+        async with sandbox.session("full") as session:
+            assert (await session.run(fill.format(1))).verdict is Verdict.OK
+            seen = await session.run(fill.format(120))
+            assert seen.verdict is Verdict.MEMORY, seen
+    finally:
+        await sandbox.close()
 
 
 LEFT = (

@@ -6,6 +6,7 @@ folder with too many gets rooms.
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("storage", "actors", "workflows", "launch", "stepmill")
 LONGEST, MIDDLE, FULL = 350, 130, 20
+
+SIDE_BY_SIDE = ("hostile", "protocol")
+"""Folders of tests that were attacks and faults, and only compute."""
+KILLS_OR_TIMES = {"docker", "multiprocessing", "psutil", "ray", "resource", "signal", "socket",
+                  "subprocess", "threading", "time"}  # fmt: skip
 
 LINES = {
     file.relative_to(ROOT): len(file.read_text(encoding="utf-8").splitlines())
@@ -39,3 +45,16 @@ def test_no_folder_has_too_many_modules() -> None:
 @pytest.mark.parametrize("package", PRODUCT)
 def test_every_package_of_the_product_is_looked_at(package: str) -> None:
     assert any(file.parts[0] == package for file in LINES) == (ROOT / package).is_dir()
+
+
+@pytest.mark.parametrize("folder", SIDE_BY_SIDE)
+def test_what_kills_or_times_anything_does_not_run_beside_other_tests(folder: str) -> None:
+    imported = set()
+    for file in (ROOT / "tests" / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").split(".")[0])
+    assert "__future__" in imported
+    assert imported & KILLS_OR_TIMES == set()

@@ -29,6 +29,9 @@ PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 22, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
 CAPABILITY_VERSION_3 = 0x20080522
+RLIMIT_SIGPENDING, SIGNALS_PENDING = 11, 256
+"""Python has no name for it. The kernel holds 80 bytes for each signal, and a large machine lets a
+user have millions."""
 
 SCRATCH = ("/tmp", "/dev/shm")
 
@@ -57,9 +60,10 @@ class Ceiling:
         # With 0 a machine that pipes core dumps into a program would start it; with 1 it does not.
         with contextlib.suppress(ValueError):
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-        # gVisor lets nobody set this one; the filter refuses message queues anyway.
-        with contextlib.suppress(ValueError):
-            resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
+        # gVisor lets nobody set these; the filter refuses message queues anyway.
+        for name, most in ((resource.RLIMIT_MSGQUEUE, 0), (RLIMIT_SIGPENDING, SIGNALS_PENDING)):
+            with contextlib.suppress(ValueError):
+                resource.setrlimit(name, (most, most))
 
 
 @dataclass(frozen=True)

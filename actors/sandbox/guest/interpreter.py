@@ -82,8 +82,9 @@ def confine(how: Confinement, descriptors: tuple[int, ...]) -> None:
     sys.set_int_max_str_digits(0)  # 2000! is printed; time and output are bounded all the same
     # Or every fork draws the same numbers. Where it is not loaded yet (numpy does so when it is
     # first used) it will seed itself; to load it here would cost every run 7 ms.
-    if drawn := sys.modules.get("numpy.random"):
-        drawn.seed()
+    for name in ("numpy.random", "sympy.core.random"):
+        if drawn := sys.modules.get(name):
+            drawn.seed()
     if how.keep_children:
         os.register_at_fork(before=_collect_ignored)
     how.hard.apply(how.hard)
@@ -225,7 +226,7 @@ def _status_of(stop: SystemExit) -> int:
     if stop.code is None:
         return 0
     if isinstance(stop.code, int):
-        return stop.code & 0xFF
+        return stop.code & 0xFF if abs(stop.code) < 1 << 63 else 0xFF
     print(stop.code, file=sys.stderr)
     return 1
 

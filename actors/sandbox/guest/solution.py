@@ -177,7 +177,7 @@ class Solution:
         if parked:
             held = watch.usage()
             cpu_s = self.cpu_reaped + held.cpu_s
-            own = held.resident - len(held.pids) * self.desk.warm_resident
+            own = held.resident + held.scratch - len(held.pids) * self.desk.warm_resident
             held_bytes = max(0, own) + watch.kernel_bytes(held.pids)
             if self._is_over(terms, held):
                 end = "memory"
@@ -270,7 +270,7 @@ class Solution:
         """Whether the solution holds more memory than it may, or was killed for it."""
         if watch.oom_kills() > self.oom_before:
             return True
-        most = terms.memory_bytes + self.desk.warm_resident
+        most = terms.memory_bytes + self.desk.warm_resident - used.scratch
         ceiling = watch.kernel_ceiling(used.threads * self.desk.hard.open_files)
         if used.resident + ceiling + used.mappings <= most:
             return False

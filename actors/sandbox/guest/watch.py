@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from . import arena
+from .confinement import SCRATCH
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -43,6 +44,8 @@ class Usage:
     pids: tuple[int, ...]
     """A living thread of each."""
     threads: int
+    scratch: int
+    """Bytes in the scratch space: memory that is no process's."""
 
 
 def usage(until: float = math.inf) -> Usage:
@@ -69,7 +72,19 @@ def usage(until: float = math.inf) -> Usage:
         threads += int(fields[17])
         pids.append(tid)
     mappings = space // PAGE * MAPPING_BYTES
-    return Usage(ticks / TICK, pages * PAGE, mappings, tuple(pids), threads)
+    # All see the same one, but a process of ours that reaps and sees another, which is empty.
+    scratch = next(filter(None, map(_scratch_bytes, pids)), 0)
+    return Usage(ticks / TICK, pages * PAGE, mappings, tuple(pids), threads, scratch)
+
+
+def _scratch_bytes(pid: int) -> int:
+    """What lies in the scratch space that a process sees; 0 where the kernel does not say."""
+    total = 0
+    for path in SCRATCH:
+        with contextlib.suppress(OSError):
+            seen = os.statvfs(f"/proc/{pid}/root{path}")
+            total += (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+    return total
 
 
 def _other_thread(pid: int, fields: list[bytes]) -> tuple[int, list[bytes]]:

@@ -81,6 +81,7 @@ ON_EVERY_MACHINE = [
     ("socket", (2, 1), NO_FAMILY),
     ("setsockopt", (3, 1, 2), seccomp.ALLOW),
     ("setsockopt", (3, 1, 7), seccomp.EPERM),
+    ("setsockopt", (3, 1, 26), seccomp.EPERM),
     ("fcntl", (0, 1), seccomp.ALLOW),
     ("fcntl", (0, 6), NO_LOCK),
     ("fcntl", (0, 10), seccomp.EPERM),
@@ -104,6 +105,7 @@ ON_EVERY_MACHINE = [
         "ptrace", "mount", "unshare", "setns", "bpf", "io_uring_setup", "keyctl", "memfd_create",
         "memfd_secret", "shmget", "mq_open", "timer_create", "setpriority", "sched_setaffinity",
         "userfaultfd", "perf_event_open", "process_vm_readv", "pidfd_getfd", "chroot", "setuid",
+        "splice", "tee", "sendfile",
     )),
 ]  # fmt: skip
 

@@ -399,9 +399,12 @@ def test_problems_of_strangers_steer_no_terminal(
     named: str, tmp_path: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "p.jsonl"
-    rows = [{"id": f"{TEXTS[named]}{n}", "problem": f"{n}{TEXTS[named]}", "answer": "4", "level": TEXTS[named]}
-            for n in range(2)]  # fmt: skip
-    rows.append({"id": "none", "problem": "x", "answer": TEXTS[named]})
+    text = TEXTS[named]
+    rows = [
+        {"id": f"{text}{n}", "problem": f"{n}{text}", "answer": "4", "level": text}
+        for n in range(2)
+    ]
+    rows.append({"id": "none", "problem": "x", "answer": text})
     file.write_text("\n".join(map(json.dumps, rows)))
     assert run_command(["problems", str(file)]) in (0, 2)
     out, err = capsys.readouterr()

@@ -1,6 +1,6 @@
 """Thousands of seeded worlds: the protocol holds, and each thing it relies on is shown to matter.
 
-One seed again: `STEPMILL_SEED=17 python -m pytest tests/faults -k no_seeded_world`
+One seed again: `STEPMILL_SEED=17 python -m pytest tests/protocol -k no_seeded_world`
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from storage.objects.store import ObjectStore, Put
 from storage.runs import commits
 from storage.runs.commits import Commit
 from storage.runs.run import Run
-from tests.faults import protocol_simulation
-from tests.faults.protocol_simulation import Simulation, Violation
+from tests.protocol import protocol_simulation
+from tests.protocol.protocol_simulation import Simulation, Violation
 from tests.support import faulty_store
 
 SEEDS = int(os.environ.get("STEPMILL_SEEDS", "5000"))
@@ -35,7 +35,7 @@ def play(seeds: Iterable[int]) -> None:
         except Violation as violation:
             raise Violation(
                 f"seed {seed}: {violation}\n"
-                f"again: STEPMILL_SEED={seed} python -m pytest tests/faults -k no_seeded_world"
+                f"again: STEPMILL_SEED={seed} python -m pytest tests/protocol -k no_seeded_world"
             ) from violation
 
 

@@ -15,7 +15,7 @@ from storage.objects.store import ObjectStore
 from storage.runs import commits, removal
 from storage.runs.removal import Tombstone, remove, tombstone_key
 from storage.runs.run import Run
-from tests.faults.protocol_simulation import QUICK, STAGES, Simulation
+from tests.protocol.protocol_simulation import QUICK, STAGES, Simulation
 from tests.support.faulty_store import FaultyStore, Odds, Turns
 
 PREFIX = "runs/sim/"
