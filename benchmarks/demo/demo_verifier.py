@@ -2,9 +2,10 @@
 
     python -m benchmarks.demo_verifier --write
 
-Solutions are the demo policy's own, half of them wrong; the judge, which sees no answer, writes
-critiques of each; the verifier scores those that report an error, as stage `metaverify` asks it.
-The score that is due is the exact checker's (`demo.judgements.reasons`).
+Solutions are the demo policy's own, half of them wrong. Critiques of them are the judge's, which
+sees no answer, or written by rule, with other truths in some paragraphs (`demo.judgements.doubts`).
+The verifier scores those that report an error, as stage `metaverify` asks it. The score that is due
+is the exact checker's (`demo.judgements.reasons`).
 
 Invariant: every figure comes from texts that the engines sampled with the printed seed.
 """
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.engines.contract import Chat, Engine, EngineSettings, Sampling
@@ -23,7 +25,7 @@ from benchmarks.demo_judge_forms import MODELS, Case, cases, first_no, share
 from benchmarks.model_card import write_figures
 from demo import judgements
 from storage.seeds import request_seed
-from workflows.formats.judge_prompts import reasons_chat
+from workflows.formats import judge_prompts
 from workflows.judging.reasons import read_score
 from workflows.judging.seats import Seat
 
@@ -53,43 +55,67 @@ async def written(engine: Engine, chats: Sequence[Chat], name: str, seed: int) -
     return list(await asyncio.gather(*(one(n, chat) for n, chat in enumerate(chats))))
 
 
-async def measure(problems: int, samples: int, votes: int, seed: int) -> list[Scored]:
-    """The critiques that report an error, scored."""
+def by_rule(case: Case, rng: random.Random) -> str:
+    """A critique with other truths in some paragraphs; none where the checker can't give one."""
+    judged = judgements.judge(case.problem, case.steps)
+    if judged is None:
+        return ""
+    return judge_prompts.OPENED + judgements.critique(judged, judgements.doubts(judged, rng))
+
+
+async def measure(
+    problems: int, samples: int, votes: int, seed: int
+) -> Mapping[str, Sequence[Scored]]:
+    """Who wrote critiques that report an error -> their scores."""
     policy = await open_engine(EngineSettings(model=str(MODELS / "policy")))
     drawn = [case for case in await cases(policy, problems, samples, seed) for _ in range(votes)]
     await policy.close()
     judge = await open_engine(EngineSettings(model=str(MODELS / "judge")))
     chats = [BLIND.chat(case.row, case.steps) for case in drawn]
-    texts = await written(judge, chats, "critique", seed)
+    own = await written(judge, chats, "critique", seed)
     await judge.close()
-    reported: list[tuple[Case, str, float]] = []
-    for case, text in zip(drawn, texts, strict=True):
-        judged = judgements.judge(case.problem, case.steps)
-        found = None if judged is None else judgements.reasons(judged, text)
-        if found is not None:
-            reported.append((case, text, found[1]))
+    rng = random.Random(seed)
+    texts = {"the judge": own, "a rule": [by_rule(case, rng) for case in drawn]}
     verifier = await open_engine(EngineSettings(model=str(MODELS / "verifier")))
-    asked = [reasons_chat(case.row.problem, case.steps, text) for case, text, _ in reported]
-    scores = [read_score(text, "stop") for text in await written(verifier, asked, "score", seed)]
+    found = {name: await scored(verifier, drawn, each, seed) for name, each in texts.items()}
     await verifier.close()
+    return found
+
+
+async def scored(
+    verifier: Engine, of: Sequence[Case], texts: Sequence[str], seed: int
+) -> list[Scored]:
+    """Scores of the critiques that report an error."""
+    reported: list[tuple[Case, str, float]] = []
+    for case, text in zip(of, texts, strict=True):
+        judged = judgements.judge(case.problem, case.steps)
+        due = None if judged is None else judgements.reasons(judged, text)
+        if due is not None:
+            reported.append((case, text, due[1]))
+    asked = [
+        judge_prompts.reasons_chat(case.row.problem, case.steps, text) for case, text, _ in reported
+    ]
+    scores = [read_score(text, "stop") for text in await written(verifier, asked, "score", seed)]
     return [
         Scored(first_no(BLIND.read(text, len(case.steps))) == case.first_error, due, score)
         for (case, text, due), score in zip(reported, scores, strict=True)
     ]
 
 
-def table(of: Sequence[Scored]) -> str:
+def table(found: Mapping[str, Sequence[Scored]]) -> str:
     """Critiques by score: how many, how many of them name the first wrong step, what was due."""
-    lines = ["| score | critiques | first error true | due 0, 0.5, 1 |", "|" + " --- |" * 4]
-    kinds = {"any": of} | {
-        name: [each for each in of if each.score == score]
-        for name, score in (("0", 0.0), ("0.5", 0.5), ("1", 1.0), ("unreadable", None))
-    }
-    for name, mine in kinds.items():
-        due = Counter(each.due for each in mine)
-        cells = (name, str(len(mine)), share([each.true for each in mine]),
-                 ", ".join(str(due[score]) for score in (0.0, 0.5, 1.0)))  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
+    lines = ["| critiques by | score | number | first error true | due 0, 0.5, 1 |",
+             "|" + " --- |" * 5]  # fmt: skip
+    for author, of in found.items():
+        kinds = {"any": of} | {
+            name: [each for each in of if each.score == score]
+            for name, score in (("0", 0.0), ("0.5", 0.5), ("1", 1.0), ("unreadable", None))
+        }
+        for name, mine in kinds.items():
+            due = Counter(each.due for each in mine)
+            cells = (author, name, str(len(mine)), share([each.true for each in mine]),
+                     ", ".join(str(due[score]) for score in (0.0, 0.5, 1.0)))  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
