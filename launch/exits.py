@@ -6,7 +6,9 @@ Invariant: the message of an infrastructure error says that the same command con
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import textwrap
 
 from rich.console import Console
 
@@ -17,6 +19,8 @@ from storage.errors import ConfigurationError, RunStopped, StepmillError
 from storage.secrecy import hidden
 
 INFRASTRUCTURE, INTERRUPTED = 3, 130
+OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+"""What is wrong with a name itself: the same command would meet it again."""
 GONE = ConfigurationError("the working folder was deleted: `cd` to another")
 
 
@@ -44,6 +48,9 @@ def no_way(error: OSError) -> int:
     if not working_folder():
         return failed(GONE, 2)
     give_up_output()  # it may be what is full
+    if error.errno in OF_NAMES:
+        named = textwrap.shorten(str(error.filename), 200)
+        return failed(ConfigurationError(f"{named}: {error.strerror}: name another"), 2)
     where = error.filename or "a write failed"
     return failed(RunStopped(f"{where}: {error.strerror or error}"), INFRASTRUCTURE)
 

@@ -48,7 +48,7 @@ from storage.objects.opening import open_store
 from storage.runs.run import Run
 from tests.faults.chaos_cards import REAL_WEIGHTS, WEIGHTS, deck, points
 from tests.faults.chaos_game import Game, Kill
-from tests.faults.chaos_record import Played
+from tests.faults.chaos_record import RECORD, Played, begin, is_over
 from tests.faults.chaos_victims import Nodes, containers
 from tests.support.scripted_world import world_problems, write_problems
 from workflows.runs.driving import standing
@@ -186,7 +186,7 @@ def play(
     folder: Path, kills: int, seed: int, problems: int, with_models: bool, minutes: float
 ) -> Report:
     """One build with its kills; before it, with scripted models, one without."""
-    record = folder / "game.json"
+    record = folder / RECORD
     played = Played.load(record) if record.exists() else None
     seed = played.seed if played else seed
     chance = random.Random(seed)
@@ -234,7 +234,7 @@ def play(
     if not done:
         played.save(record)
         return report
-    record.unlink(missing_ok=True)
+    is_over(folder)
     if not standing(run).finished or run.success() is None:
         report.broken.append("the run is not finished")
     if len(report.kills) < kills:
@@ -299,7 +299,7 @@ def main() -> None:
     """Play and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, help="default 100; 12 with --real")
-    parser.add_argument("--seed", type=int, default=random.randrange(10_000))
+    parser.add_argument("--seed", type=int, help="default: any")
     parser.add_argument("--problems", type=int, help="default 120; 96 with --real")
     parser.add_argument("--minutes", type=float, default=inf, help="stop after so many")
     parser.add_argument("--real", action="store_true", help="the demo's models and containers")
@@ -313,11 +313,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     kills = arguments.kills if arguments.kills is not None else (12 if arguments.real else 100)
     problems = arguments.problems or (96 if arguments.real else 120)
-    print(f"seed {arguments.seed}: again with --seed {arguments.seed}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="stepmill-chaos-") as folder:
         where = arguments.folder.resolve() if arguments.folder else Path(folder)
         where.mkdir(parents=True, exist_ok=True)
-        report = play(where, kills, arguments.seed, problems, arguments.real, arguments.minutes)
+        asked = {"kills": kills, "problems": problems, "seed": arguments.seed}
+        seed = begin(where, asked)["seed"]
+        print(f"seed {seed}: again with --seed {seed}", file=sys.stderr, flush=True)
+        report = play(where, kills, seed, problems, arguments.real, arguments.minutes)
     if arguments.json:
         print(json.dumps(asdict(report)))
     else:

@@ -45,9 +45,12 @@ def copy(
     name: Annotated[str | None, typer.Option("--as", help="Its name there.")] = None,
 ) -> None:
     """Copy a run or training to another store, checked there; a repeat copies what is missing."""
+    from launch.exits import tell
     from launch.verbs.runs.copy import copy_named
 
-    if not copy_named(open_store(store_url(source)), run, open_store(store_url(to)), name):
+    target = open_store(store_url(to))
+    if not copy_named(open_store(store_url(source)), run, target, name):
+        tell(f"the copy of {run} in {target.url} is damaged, as said above: check {run} itself")
         raise typer.Exit(3)
 
 

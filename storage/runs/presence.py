@@ -24,6 +24,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from storage.errors import InfrastructureError, NothingFound, ObjectCorrupt, Removed, StoreRefused
@@ -79,11 +80,13 @@ class Driver:
     """Seconds since its last beat, by the clocks of this machine and the store; None: not known."""
     work: Work | None = None
     """What it began and committed up to that beat; None: it did not say, as an older version."""
+    ended: bool = False
+    """Whether it was a process of this machine that is no more."""
 
     @property
     def at_work(self) -> bool:
         """Whether it seems to be alive."""
-        return self.silent_s is None or self.silent_s < SILENT_S
+        return not self.ended and (self.silent_s is None or self.silent_s < SILENT_S)
 
 
 class Seen(NamedTuple):
@@ -128,7 +131,7 @@ class Presence:
         for token in alive:
             if token in self._said:
                 continue
-            who, _ = _noted(self.run.store, self.run.name, token, beats[token])
+            who, *_ = _noted(self.run.store, self.run.name, token, beats[token])
             if who is not None:
                 self._said.add(token)
                 others.append(who)
@@ -152,7 +155,7 @@ class Presence:
         if self._forbidden:  # else notes would gather
             return
         self._beat += 1
-        body = asdict(Who.here()) | {"work": asdict(self.work())}
+        body = asdict(Who.here()) | {"place": _place(), "work": asdict(self.work())}
         self.run.store.put_new(self._key(), json.dumps(body).encode())
         try:
             if self._beat:
@@ -170,11 +173,11 @@ def drivers_of(store: ObjectStore, run: str) -> list[Driver]:
     found = []
     for token, beat in beats.items():
         with contextlib.suppress(NothingFound):  # it has just renewed its note, or left
-            who, work = _noted(store, run, token, beat)
+            who, work, ended = _noted(store, run, token, beat)
             if who is not None:
                 stored = store.modified(_key(run, token, f"{beat:06d}"))
                 silent = None if stored is None else max(0.0, time.time() - stored)
-                found.append(Driver(token, who, silent, work))
+                found.append(Driver(token, who, silent, work, ended))
     return found
 
 
@@ -226,16 +229,30 @@ def _notes(store: ObjectStore, run: str) -> tuple[dict[str, int], set[str]]:
     return beats, stops
 
 
-def _noted(store: ObjectStore, run: str, token: str, beat: int) -> tuple[Who | None, Work | None]:
-    """Whose a beat is, and what it says of the work; None: nothing, or nothing to be read."""
+def _noted(
+    store: ObjectStore, run: str, token: str, beat: int
+) -> tuple[Who | None, Work | None, bool]:
+    """Whose a beat is, and what it says of the work (None: nothing, or nothing to be read); and
+    whether that was a process of this machine that is no more.
+    """
     key = _key(run, token, f"{beat:06d}")
     who = work = None
+    ended = False
     with contextlib.suppress(NothingFound, ObjectCorrupt):
         body = parsed(key, store.get(key, MOST_BYTES))
         who = read_as(Who, key, body)
         if isinstance(said := body.get("work"), dict):
             work = read_as(Work, key, said)
-    return who, work
+        ended = body.get("place") == _place() != "" and not Path(f"/proc/{who.pid}").exists()
+    return who, work, ended
+
+
+def _place() -> str:
+    """Where this process's number means it: a boot of a machine and a process namespace."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    return ""
 
 
 def _asked_by(run: Run, token: str) -> str:

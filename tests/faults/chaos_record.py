@@ -6,11 +6,42 @@ Invariant: what was seen committed is kept whole, so that a later call notices a
 from __future__ import annotations
 
 import json
+import random
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from storage.runs.commits import Commit, commit_bytes, commit_from
 from tests.faults.chaos_game import Game, Kill
+
+RECORD, ASKED = "game.json", "asked.json"
+
+
+def begin(folder: Path, asked: dict[str, int | None]) -> dict[str, int]:
+    """What a game in a folder is asked for: `asked`, and where no seed is, the one it began with.
+
+    What a game that is over made in its folder is cleared away. Ends the script where one that is
+    not over was asked for something else.
+    """
+    file = folder / ASKED
+    if not file.exists():
+        for name in ("store", "quiet", "dataset", "quiet-dataset"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for left in (folder / RECORD, *folder.glob("point-*")):
+            left.unlink(missing_ok=True)
+        seed = random.randrange(10_000) if asked["seed"] is None else asked["seed"]
+        file.write_text(json.dumps(asked | {"seed": seed}))
+    before: dict[str, int] = json.loads(file.read_text())
+    if any(value not in (None, before[name]) for name, value in asked.items()):
+        words = " ".join(f"--{name} {value}" for name, value in before.items())
+        raise SystemExit(f"{folder} holds a game of {words}: go on with it, or remove the folder")
+    return before
+
+
+def is_over(folder: Path) -> None:
+    """Let the next game in this folder begin anew."""
+    for name in (RECORD, ASKED):
+        (folder / name).unlink(missing_ok=True)
 
 
 @dataclass

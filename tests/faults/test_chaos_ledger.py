@@ -12,7 +12,7 @@ from storage.objects.memory import MemoryStore
 from tests.faults.chaos_cards import WEIGHTS, deck
 from tests.faults.chaos_game import Game, Kill
 from tests.faults.chaos_ledger import Ledger, Lost
-from tests.faults.chaos_record import Played
+from tests.faults.chaos_record import Played, begin, is_over
 from tests.faults.chaos_victims import Nodes
 from tests.support.whole_run import finished
 
@@ -107,3 +107,15 @@ def test_what_a_dead_worker_is_still_given_costs_nothing(monkeypatch: pytest.Mon
     game.play({"what": "end", "t": 95.0, "ok": False, "shard": 2, "cause": "WorkerLost"} | at)
     assert [(kill.seconds, kill.shards) for kill in game.settled()] == [(2.0, 1)]
     assert not any(game._ledger.in_flight.values())
+
+
+def test_another_game_begins_anew_in_the_folder_of_one_that_is_over(tmp_path: Path) -> None:
+    first = begin(tmp_path, {"kills": 40, "problems": 96, "seed": None})
+    (tmp_path / "store").mkdir()
+    assert begin(tmp_path, {"kills": 40, "problems": 96, "seed": None}) == first
+    with pytest.raises(SystemExit, match="holds a game of --kills 40 --problems 96 --seed"):
+        begin(tmp_path, {"kills": 20, "problems": 96, "seed": None})
+    assert (tmp_path / "store").exists()
+    is_over(tmp_path)
+    assert begin(tmp_path, {"kills": 20, "problems": 96, "seed": 7})["seed"] == 7
+    assert not (tmp_path / "store").exists()

@@ -175,6 +175,17 @@ def test_a_folder_is_the_one_that_is_named(
 
 
 @pytest.mark.parametrize(
+    "verb",
+    ["problems {}", "score {} {}", "solve {} {}", "serve {}", "exec {}", "plan {}", "init {}"],
+)
+def test_a_name_that_no_file_can_have_is_the_callers_mistake(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(verb.replace("{}", "n" * 5_000).split()) == 2
+    assert "too long" in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     "verb", ["doctor --store file:here", "browse whole --out here", "download whole here"]
 )
 def test_what_needs_the_folder_that_was_deleted_says_so(

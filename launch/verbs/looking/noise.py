@@ -72,7 +72,7 @@ def noise_table(found: Noise) -> Sheet:
         table.add_row(name, k, f"{of.steps:,}", *shares)
 
     for (level, k), of in sorted(found.by_level.items()):
-        add(f"level {level}", str(k), of)
+        add(_level(level), str(k), of)
     for (mc, k), of in sorted(found.by_mc.items()):
         add(f"MC before {mc}", str(k), of)
     add("all", "", found.whole)
@@ -106,7 +106,7 @@ def said(found: Noise) -> list[str]:
     """The report in sentences: where rollouts help most, and what is not shown."""
     lines = []
     if best := found.worth_rolling[:MOST_GROUPS]:
-        each = ", ".join(f"level {level} at K {k}: {gain:.1f}" for (level, k), gain in best)
+        each = ", ".join(f"{_level(level)} at K {k}: {gain:.1f}" for (level, k), gain in best)
         lines.append(f"labels that another 1,000 rollouts would mend, most first: {each}")
     if found.lost_halves:
         lines.append(
@@ -123,6 +123,11 @@ def said(found: Noise) -> list[str]:
     if found.whole.differing is not None:
         lines.append("halves have half the rollouts each: whole runs differ less from each other")
     return [*lines, *(f"not shown: {why}" for why in found.not_shown)]
+
+
+def _level(level: str) -> str:
+    """A level's name; MATH's own are `Level 1` to `Level 5`."""
+    return level if level.lower().startswith("level") else f"level {level}"
 
 
 def _share(share: float | None) -> str:

@@ -1,7 +1,8 @@
 """The verb `stop`: asks the builds of a run to end, and waits until they have.
 
 Invariant: a build is called dead only after its note did not change for `SILENT_S` while this
-command looked. No clock of another machine is relied on.
+command looked, or where its process was one of this machine's. No clock of another machine is
+relied on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from storage.runs.presence import (
 )
 from storage.runs.run import Run
 
+TELL_AFTER_S = 10.0
+
 
 def stop_run(
     run: Run,
@@ -29,8 +32,13 @@ def stop_run(
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Ask every build of a run to stop, and say what becomes of each."""
-    drivers = {driver.token: driver.who for driver in drivers_of(run.store, run.name)}
-    if not drivers:
+    found = drivers_of(run.store, run.name)
+    for driver in found:
+        if driver.ended:
+            forget_driver(run, driver.token)
+            say(f"is dead, its process is no more: {driver.who}")
+    drivers = {driver.token: driver.who for driver in found if not driver.ended}
+    if not found:
         say(f"nobody is at work on run {run.name}, as far as {run.store.url} says")
         return
     for token, who in drivers.items():
@@ -38,6 +46,7 @@ def stop_run(
         say(f"asked to stop: {who}")
     heard = {token: (-1, clock()) for token in drivers}
     """Driver -> its last beat, and when it was first seen."""
+    tell_at = clock() + TELL_AFTER_S
     while wait and heard:
         beats = beats_of(run.store, run.name)
         for token, (beat, since) in list(heard.items()):
@@ -52,5 +61,9 @@ def stop_run(
             else:
                 continue
             del heard[token]
+        if heard and clock() >= tell_at:
+            silent = ", ".join(str(drivers[token]) for token in heard)
+            say(f"waiting to hear of {silent}: dead after {SILENT_S:.0f} seconds without a sign")
+            tell_at += SILENT_S
         if heard:
             pause(LOOK_EVERY_S / 2)

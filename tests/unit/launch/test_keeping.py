@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from launch.verbs.runs.listing import size
 from launch.verbs.runs.stop import stop_run
 from storage.objects.local import LocalStore
 from storage.runs.origin import store_origin
-from storage.runs.presence import SILENT_S, Presence, Who
+from storage.runs.presence import SILENT_S, Presence, Who, drivers_of
 from storage.runs.run import Run
 from storage.trainings.training import Training, TrainingSpec
 from tests.support.whole_run import finished, started, work_shard
@@ -112,6 +114,31 @@ def test_a_copy_of_a_damaged_run_is_refused(store: LocalStore, said: Said) -> No
     assert "label/data/000001" in said("copy", "done", "--to", "file:other", code=3)
 
 
+def test_that_a_copy_is_damaged_is_said_on_standard_error(store: LocalStore, said: Said) -> None:
+    run = finished(store, "done")
+    said("copy", "done", "--to", "file:other")
+    file = store.root.parent / "other" / run.commit("label", 1).data_key
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert "is damaged" in said("copy", "done", "--to", "file:other", code=3)
+
+
+def test_a_build_whose_process_is_no_more_is_dead_at_once(store: LocalStore, said: Said) -> None:
+    run = started(store, "r")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            Presence(run).look()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    (left,) = drivers_of(store, "r")
+    assert left.ended and not left.at_work
+    began = time.monotonic()
+    assert f"(process {pid})" in (shown := said("stop", "r")) and "is dead" in shown
+    assert time.monotonic() - began < SILENT_S / 2
+    assert not list(store.list("runs/r/drivers/"))
+
+
 def test_a_build_that_is_silent_while_somebody_looks_is_called_dead(
     store: LocalStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +158,7 @@ def test_a_build_that_is_silent_while_somebody_looks_is_called_dead(
     stop_run(run, True, pause, lambda: passed)
     shown = capsys.readouterr().out
     assert shown.count("asked to stop") == 2
+    assert shown.count("waiting to hear of") == 1
     assert shown.count("has ended") == shown.count("is dead") == 1
     assert SILENT_S < passed < 2 * SILENT_S
     assert not list(store.list("runs/r/drivers/"))

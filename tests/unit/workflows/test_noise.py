@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launch.verbs.looking.noise import show_noise
+from launch.verbs.looking.noise import noise_table, show_noise
 from storage.errors import ConfigurationError
 from storage.objects.memory import MemoryStore
 from storage.rows.kinds import EXAMPLES, LABELS, PATHS, ROLLOUTS, Rows
@@ -150,6 +150,13 @@ def test_it_is_shown_and_the_json_has_the_same_numbers(
     assert said["whole"]["steps"] == noise(built.run).whole.steps
     show_noise(built.run, as_json=False)
     assert "kept by MC(s_1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("level", "said"), [("Level 1", "Level 1"), ("5", "level 5")])
+def test_a_level_is_called_a_level_once(level: str, said: str, built: Build) -> None:
+    found = noise(built.run)
+    table = noise_table(replace(found, by_level={(level, 8): found.whole}))
+    assert str(next(iter(table.columns[0].cells))) == said
 
 
 def test_labels_of_a_posterior_have_no_figures_that_are_made_of_counts(built: Build) -> None:
