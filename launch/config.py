@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from actors.engines.contract import EngineSettings
 from storage.errors import ConfigurationError
-from storage.rows.kinds import GIVEN, PATHS
+from storage.rows.kinds import GIVEN, PATHS, REUSED, handed
 from workflows.builds.configuration import BuildConfig
 from workflows.formats.prompt_files import read_prompts
 from workflows.inputs.places import resolved
@@ -88,16 +88,17 @@ def validate(raw: dict[str, Any], source: str) -> BuildConfig:
 
 
 def _with_given(config: BuildConfig, source: str) -> BuildConfig:
-    """Where `solutions` is set, put stage `given` before `sample` on the road."""
+    """Where `solutions` is set, put stage `given` or `reused` before `sample` on the road."""
     road = config.stages.road
-    if config.solutions is None or GIVEN.stage in road:
+    if config.solutions is None or handed(road):
         return config
     if PATHS.stage not in road:
         raise ConfigurationError(
             f"{source}: `solutions` are taken by stage {PATHS.stage!r}: name it in `stages.road`"
         )
     at = road.index(PATHS.stage)
-    with_given = (*road[:at], GIVEN.stage, *road[at:])
+    kind = REUSED if config.stages.sample.reuse_rollouts else GIVEN
+    with_given = (*road[:at], kind.stage, *road[at:])
     return replace(config, stages=replace(config.stages, road=with_given))
 
 

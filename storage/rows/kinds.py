@@ -153,6 +153,7 @@ def _injected_paths(rows: ShardRows) -> ShardRows:
 
 PROBLEMS = Rows("problems", records.Problem, of="problem_id")
 GIVEN = Rows("given", records.GivenSolutions, of="problem_id", part="problem")
+REUSED = Rows("reused", records.ReusedSolutions, of="problem_id", part="problem")
 PATHS = Rows(
     "sample",
     records.Path,
@@ -254,10 +255,9 @@ SOLVED = Rows(
 OURS: Mapping[str, Rows[Any]] = {
     kind.stage: kind
     for kind in (
-        PROBLEMS, GIVEN, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, GROUNDED, LABELS,
-        RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN, REPAIRED,
-        RETRIED,
-        EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
+        PROBLEMS, GIVEN, REUSED, PATHS, INJECTED, MISLED, ROLLOUTS, PITS, PROVED, TREE, GROUNDED,
+        LABELS, RATIONALES, TRANSLATIONS, FORMALIZED, JUDGEMENTS, REASONS, AGREEMENTS, REWRITTEN,
+        REPAIRED, RETRIED, EXAMPLES, RESPONSES, VERIFICATIONS, CRITIQUES, REFINED, SOLVED,
     )
 }  # fmt: skip
 """Stage -> its rows, for every stage of Stepmill. A run's spec lists the stages that it has, in
@@ -273,6 +273,11 @@ REFINING = (CRITIQUES.stage, REFINED.stage)
 """The stages of a run that asks a generator to refine its responses, once."""
 SOLVING = (PROBLEMS.stage, SOLVED.stage)
 """The stages of a run that searches for solutions."""
+
+
+def handed(stages: Iterable[str]) -> Rows[Any] | None:
+    """The rows of a road's solutions that a file has; None: it has none."""
+    return next((OURS[stage] for stage in stages if stage in (GIVEN.stage, REUSED.stage)), None)
 
 
 def stage_rows(stage: str) -> Rows[Any]:

@@ -166,15 +166,19 @@ def _column(values: list[Any], hint: Any) -> pa.Array:
     inner, nullable = _optional(hint)
     element = _element(inner)
     nested = dataclasses.is_dataclass(element if element is not None else inner)
-    if nested and nullable:
-        raise TypeError(f"an optional dataclass or list of them is not supported: {hint}")
+    absent = pa.array([value is None for value in values]) if nested and nullable else None
     if nested and element is not None:
-        lengths = [0, *map(len, values)]
-        offsets = pa.array(_running_sum(lengths), type=pa.int32())
-        child = _column(list(chain.from_iterable(values)), element)
-        return pa.ListArray.from_arrays(offsets, child, type=_arrow_type(inner))
+        whole = values if absent is None else [value or () for value in values]
+        offsets = pa.array(_running_sum([0, *map(len, whole)]), type=pa.int32())
+        child = _column(list(chain.from_iterable(whole)), element)
+        return pa.ListArray.from_arrays(offsets, child, type=_arrow_type(inner), mask=absent)
     if nested:
         hints = _said(inner)
+        there = [value for value in values if value is not None]
+        if absent is not None and there:
+            values = [there[0] if value is None else value for value in values]
+        elif absent is not None:
+            return pa.nulls(len(values), _arrow_type(inner))
         for name in getattr(inner, "UNSAID", ()):
             if any(getattr(value, name) is not None for value in values):
                 raise TypeError(f"{name} of a {kind_of(inner)} within another row has no column")
@@ -183,7 +187,7 @@ def _column(values: list[Any], hint: Any) -> pa.Array:
             for name, part in hints.items()
         ]
         fields = [_arrow_field(name, part) for name, part in hints.items()]
-        return pa.StructArray.from_arrays(arrays, fields=fields)
+        return pa.StructArray.from_arrays(arrays, fields=fields, mask=absent)
     arrow_type = _arrow_type(inner)
     try:
         array = pa.array(values, type=arrow_type)
@@ -228,7 +232,11 @@ def _values(column: pa.ChunkedArray | pa.Array, hint: Any) -> list[Any]:
             _values(array.field(position), part)
             for position, part in enumerate(_said(inner).values())
         ]
-        return list(map(inner, *parts))
+        made: list[Any] = list(map(inner, *parts))
+        if array.null_count:
+            absent = array.is_null().to_pylist()
+            made = [None if gone else part for part, gone in zip(made, absent, strict=True)]
+        return made
     if array.null_count == 0 and inner in (int, float):
         plain: list[Any] = array.to_numpy().tolist()
         return plain

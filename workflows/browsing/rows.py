@@ -184,7 +184,7 @@ def _labelled(run: Run, commits: dict[str, list[Commit]]) -> pl.DataFrame:
     rows = _table(run, LABELS, commits, _LABELS)
     return rows.select(
         "path_id", "labels", "form", "threshold", mc=pl.col("mc").cast(pl.List(pl.Float32)),
-        rollouts=pl.col("n").list.max(), pass_at_1="policy_pass_at_1",
+        rollouts=pl.col("n").list.max(), pass_at_1=pl.col("policy_pass_at_1").fill_nan(None),
         first_error=pl.col("first_error").fill_null(NO_ERROR),
     )  # fmt: skip
 

@@ -23,15 +23,16 @@ from actors.models.identity import bound
 from actors.sandbox.contract import SandboxSettings
 from storage.bounds import STRICT, Plain, Positive
 from storage.errors import ConfigurationError, Removed
-from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ROLLOUTS, Rows
+from storage.rows.kinds import PATHS, PROBLEMS, ROLLOUTS, Rows, handed
 from storage.rows.records import Problem
 from storage.runs.run import Run
 from workflows.answers import check_reference
 from workflows.builds.growth import OF_THE_INPUT
+from workflows.builds.handed import check_handed
 from workflows.formats import prompts
 from workflows.formats.prompt_files import check_texts, digest_of
 from workflows.formats.templates import used_by
-from workflows.inputs.given import read_given
+from workflows.inputs.given import read_given, read_reused
 from workflows.inputs.problems import checked_problems
 from workflows.inputs.shapes import Columns
 from workflows.planning.costs import check_spending
@@ -47,6 +48,8 @@ MARGIN = 1.25
 """A pilot's problems, over the number that gives its paths if each problem fills its quota."""
 SHARD_SIZE = 4
 """Most problems in a pilot's shard: a pilot is small, and every worker should get a shard."""
+UNSET = (("sample", "reuse_rollouts"), ("estimate", "keep_texts"))
+"""Settings that a spec has only where they are on, so that names made of it stay as they were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +140,9 @@ class BuildConfig(RunConfig):
         """
         stages = asdict(self.stages)
         del stages["answers"]["unusual"]
+        for group, name in UNSET:
+            if not stages[group][name]:
+                del stages[group][name]
         digests = {name: digest_of(text) for name, text in self.prompts.items()}
         return ({"prompts": digests} if digests else {}) | {
             "limit": self.limit,
@@ -157,7 +163,8 @@ class BuildConfig(RunConfig):
         )
         if self.solutions is None:
             return Given(checked.problems, checked.dropped, checked.said)
-        read = read_given(self.solutions, checked.problems)
+        reader = read_reused if self.stages.sample.reuse_rollouts else read_given
+        read = reader(self.solutions, checked.problems)
         lines = (*checked.said, read.said)
         return Given(checked.problems, checked.dropped, lines, read.by_problem)
 
@@ -172,8 +179,7 @@ class BuildConfig(RunConfig):
         named = {of.name: getattr(self.models, of.name) for of in fields(self.models)}
         models = {role: engine for role, engine in named.items() if engine is not None}
         check_spending(self.limits, self.prices, models)  # a pilot's road needs only some of them
-        if (self.solutions is None) != (GIVEN.stage not in self.stages.road):
-            raise ConfigurationError("`stages.road` has `given` just where `solutions` is set")
+        check_handed(self.stages, self.solutions, given.solutions)
         for stage in self.makes:
             stage.check_input(self.stages, given.rows)
 
@@ -207,7 +213,7 @@ class BuildConfig(RunConfig):
         per_problem = sample.correct + sample.incorrect
         if sample.select == "all":
             per_problem = sample.first_round
-        given = (GIVEN.stage,) if self.solutions else ()
+        kind = handed(self.stages.road)
         problems = -int(-MARGIN * estimate.pilot_paths // per_problem)
         pilot = replace(
             self,
@@ -217,7 +223,7 @@ class BuildConfig(RunConfig):
             sandbox=SandboxSettings(),
             stages=StageSettings(
                 seed=self.stages.seed,
-                road=(*given, PATHS.stage, ROLLOUTS.stage),
+                road=(*((kind.stage,) if kind else ()), PATHS.stage, ROLLOUTS.stage),
                 sample=sample,
                 answers=self.stages.answers,
                 estimate=EstimateSettings(

@@ -30,7 +30,7 @@ from actors.workers.ray_workers import MakeWorker
 from actors.workers.worker import Held, ShardWorker
 from storage.errors import NothingFound, ObjectCorrupt, Removed, SpecMismatch
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import EXAMPLES, GIVEN, stage_rows
+from storage.rows.kinds import EXAMPLES, handed, stage_rows
 from storage.rows.versions import kind_of
 from storage.runs.origin import Origin, adopt, check_derivable, origin_of, store_origin
 from storage.runs.run import Run
@@ -177,8 +177,8 @@ def start_derived(config: RunConfig, store: ObjectStore, plan: Planned, source: 
         store_origin(run, source)
         for shard in sorted(same):
             with suppress(NothingFound):  # whose problems are not all stored yet
-                if GIVEN.stage in run.spec.stages:
-                    adopt(run, source, GIVEN.stage, shard)
+                if given := handed(run.spec.stages):
+                    adopt(run, source, given.stage, shard)
                 drops = plan.given.drops if shard == 0 else ()
                 adopt(run, source, INPUT_STAGE, shard, drops)
 

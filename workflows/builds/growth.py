@@ -15,10 +15,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import compress
+from typing import Any
 
 from storage.errors import NothingFound, SpecMismatch
-from storage.rows.kinds import GIVEN, PROBLEMS
-from storage.rows.records import GivenSolutions, Problem
+from storage.rows.kinds import PROBLEMS, handed
+from storage.rows.records import Problem
 from storage.runs.run import READERS, Run
 from storage.runs.specs import GROWN, input_digest
 from workflows.runs.configuration import Given
@@ -36,14 +37,14 @@ def same_input(planned: Planned, source: Run) -> frozenset[int]:
     spec = planned.spec
     if (spec.input_digest, spec.plan) == (source.spec.input_digest, source.spec.plan):
         return frozenset(range(spec.plan.shards))
-    stored = source.shards_of(PROBLEMS.stage)
+    stored, given = source.shards_of(PROBLEMS.stage), handed(spec.stages)
 
-    def is_same(part: tuple[int, list[Problem], list[GivenSolutions]]) -> bool:
+    def is_same(part: tuple[int, list[Problem], list[Any]]) -> bool:
         shard, problems, solutions = part
         if shard not in stored or source.read_rows(PROBLEMS, shard) != problems:
             return False
         with suppress(NothingFound):
-            return not solutions or source.read_rows(GIVEN, shard) == solutions
+            return given is None or not solutions or source.read_rows(given, shard) == solutions
         return False
 
     parts = list(cut_problems(spec.plan, planned.given))

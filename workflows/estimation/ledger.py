@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from actors.engines.contract import Refusal
 from storage.errors import ItemError
-from storage.rows.records import AnswerCount, Path, Problem
+from storage.rows.records import AnswerCount, KeptRollout, Path, Problem
 from workflows.estimation.contract import Count, RolloutBudget
 from workflows.labels.rule import Unlabelled
 
@@ -33,6 +33,8 @@ class Rollouts(NamedTuple):
     """Whether cut rollouts are no rollouts of the state."""
     room: int | None = None
     """Tokens that the context left, where it cut one before the limit."""
+    kept: tuple[KeptRollout, ...] = ()
+    """Those whose texts are kept."""
 
     @property
     def counted(self) -> Count:

@@ -20,14 +20,17 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from storage.errors import InputError
-from storage.rows.records import GivenSolutions, Problem, Response
+from storage.rows.records import GivenSolutions, Origin, Problem, Response, ReusedSolutions
 from workflows.answers import normal
 from workflows.inputs.overlap import key_of
 from workflows.inputs.problems import tables_of
 from workflows.inputs.responses import Unheaded, response_of
 from workflows.inputs.tables import NotARow
 
+_ORIGIN = TypeAdapter(Origin)
 _TEXTS = ("solution", "response", "completion", "generation", "output", "text",
           "reference_solution")  # fmt: skip
 _PRM800K_ANSWER = "# Answer"
@@ -37,8 +40,10 @@ _PRM800K_ANSWER = "# Answer"
 class ReadSolutions:
     """What was read."""
 
-    by_problem: tuple[GivenSolutions, ...]
-    """In the order of the problems; those without a solution are left out."""
+    by_problem: tuple[GivenSolutions, ...] | tuple[ReusedSolutions, ...]
+    """In the order of the problems. Problems without a solution are left out, but not where
+    rollouts are reused.
+    """
     said: str
 
 
@@ -46,12 +51,52 @@ def read_given(
     source: str, problems: Sequence[Problem], unheaded: Unheaded = "blank_lines"
 ) -> ReadSolutions:
     """The solutions of a place, each with the problem that it solves. Raises InputError."""
+    found, strangers = _matched(source, problems, unheaded)
+    known = sum(map(len, found.values()))
+    labelled = sum(row.label is not None for rows in found.values() for row, _ in rows)
+    said = f"{source}: {known:,} solutions of {len(found):,} problems, {labelled:,} labelled"
+    rows = (
+        GivenSolutions(p.problem_id, [row for row, _ in found[p.problem_id]])
+        for p in problems
+        if p.problem_id in found
+    )
+    return ReadSolutions(tuple(rows), said + strangers)
+
+
+def read_reused(source: str, problems: Sequence[Problem]) -> ReadSolutions:
+    """The rollouts of a place that view `rollouts` wrote, for every problem. Raises InputError."""
+    found, strangers = _matched(source, problems, "one_step")
+    rows, runs = [], dict[str, None]()
+    for problem in problems:
+        solutions = found.get(problem.problem_id, [])
+        origins = [_origin(origin, source) for _, origin in solutions]
+        runs |= dict.fromkeys(origin.run for origin in origins)
+        rows.append(ReusedSolutions(problem.problem_id, [row for row, _ in solutions], origins))
+    known = sum(map(len, found.values()))
+    said = f"{source}: {known:,} rollouts of {len(found):,} problems, of run {', '.join(runs)}"
+    return ReadSolutions(tuple(rows), said + strangers)
+
+
+def _origin(value: Any, source: str) -> Origin:
+    try:
+        return _ORIGIN.validate_python(value)
+    except ValidationError:
+        raise InputError(
+            f"{source}: a solution has no `origin` as `stepmill download RUN FOLDER --view "
+            "rollouts` writes it: name such a file, or leave `sample.reuse_rollouts` out"
+        ) from None
+
+
+def _matched(
+    source: str, problems: Sequence[Problem], unheaded: Unheaded
+) -> tuple[dict[str, list[tuple[Response, Any]]], str]:
+    """problem_id -> (solution, its `origin`); what to say of those of other problems."""
     by_id = {problem.problem_id: problem for problem in problems}
     by_text: dict[str, Problem] = {}
     for problem in problems:
         by_text.setdefault(key_of(problem.problem), problem)
-    found: dict[str, list[Response]] = defaultdict(list)
-    strangers = labelled = total = 0
+    found: dict[str, list[tuple[Response, Any]]] = defaultdict(list)
+    strangers = total = 0
     for row, where, stem, number in _rows(source):
         total += 1
         named = by_id.get(str(row.get("problem_id")))
@@ -65,21 +110,13 @@ def read_given(
         response = response_of(whole, where, stem, number, unheaded)
         if response.answer is None and row.get(_PRM800K_ANSWER):
             response = replace(response, answer=normal(row[_PRM800K_ANSWER]) or None)
-        labelled += response.label is not None
-        found[of.problem_id].append(response)
+        found[of.problem_id].append((response, row.get("origin")))
     if not found:
         raise InputError(
             f"{source}: none of its {total:,} solutions is of a problem of `problems`: they are "
             "matched by `problem_id`, or by the problem's text"
         )
-    known = sum(map(len, found.values()))
-    said = f"{source}: {known:,} solutions of {len(found):,} problems, {labelled:,} labelled"
-    if strangers:
-        said += f"; {strangers:,} are of other problems"
-    rows = (
-        GivenSolutions(p.problem_id, found[p.problem_id]) for p in problems if p.problem_id in found
-    )
-    return ReadSolutions(tuple(rows), said)
+    return found, f"; {strangers:,} are of other problems" if strangers else ""
 
 
 def _rows(source: str) -> Iterator[tuple[dict[str, Any], str, str, int]]:

@@ -20,7 +20,7 @@ from actors.workers.yields import FloorSetting
 from storage.bounds import STRICT, Name, Plain, Positive, Seconds, Share
 from storage.errors import ConfigurationError
 from storage.rows.kinds import Rows
-from storage.rows.records import Drop, GivenSolutions
+from storage.rows.records import Drop, GivenSolutions, ReusedSolutions
 from storage.runs.layout import DEFAULT_STORE
 from storage.runs.run import Run
 from workflows.road import StageSpec, model_roles, opened_by, worker_roles
@@ -99,8 +99,8 @@ class Given:
     """Items of the input that the run leaves out, each with its reason."""
     said: Sequence[str] = ()
     """Lines about the input that the driver shows the user."""
-    solutions: Sequence[GivenSolutions] = ()
-    """Solutions that a file gives instead of a policy: the rows of stage `given`."""
+    solutions: Sequence[GivenSolutions | ReusedSolutions] = ()
+    """Solutions that a file has: the rows of stage `given` or `reused`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

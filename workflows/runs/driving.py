@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.errors import BelowFloor, LimitReached, RunStopped, StepmillError
-from storage.rows.kinds import GIVEN
+from storage.rows.kinds import handed
 from storage.runs.commits import Receipt
 from storage.runs.run import Run
 from storage.runs.stops import forget_stop, note_stop
@@ -153,8 +153,8 @@ async def continue_run(
     # Before it is stored nothing of it counts: another run may take the name first. Only what the
     # beginning stores before any shard is given out, the solutions that were given, is no work.
     if not stored:
-        shards, given = run.spec.plan.shards, {GIVEN.stage} & {*run.spec.stages}
-        state = Standing(shards, {stage: ShardSet(range(shards)) for stage in given})
+        shards, given = run.spec.plan.shards, handed(run.spec.stages)
+        state = Standing(shards, {given.stage: ShardSet(range(shards))} if given else {})
     elif state is None:
         state = await asyncio.to_thread(standing, run)
 

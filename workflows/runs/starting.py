@@ -16,8 +16,8 @@ from actors.models.identity import model_identity
 from actors.sandbox.contract import Limits
 from storage.errors import NothingFound
 from storage.objects.store import ObjectStore
-from storage.rows.kinds import GIVEN, stage_rows
-from storage.rows.records import Drop, GivenSolutions, Problem
+from storage.rows.kinds import handed, stage_rows
+from storage.rows.records import Drop, Problem
 from storage.rows.versions import schema_versions
 from storage.runs.commits import canonical_json
 from storage.runs.documents import MOST_BYTES, parsed
@@ -187,18 +187,18 @@ def create_run(
 
 def _store_solutions(run: Run, given: Given) -> None:
     """Commit the given solutions, in each shard those to the shard's problems."""
-    done = run.shards_of(GIVEN.stage)
+    kind = handed(run.spec.stages)
+    assert kind is not None  # the configuration was checked
+    done = run.shards_of(kind.stage)
     for shard, problems, rows in cut_problems(run.spec.plan, given):
         if shard not in done:
             solved = {row.problem_id for row in rows}
             names = (problem.problem_id for problem in problems)
             drops = [Drop(name, Ungiven.NO_SOLUTION) for name in names if name not in solved]
-            run.publish(GIVEN, shard, rows, drops)
+            run.publish(kind, shard, rows, drops)
 
 
-def cut_problems(
-    plan: ShardPlan, given: Given
-) -> Iterator[tuple[int, list[Problem], list[GivenSolutions]]]:
+def cut_problems(plan: ShardPlan, given: Given) -> Iterator[tuple[int, list[Problem], list[Any]]]:
     """(number, problems, the solutions given for them) of each shard of a build's input."""
     solved = {row.problem_id: row for row in given.solutions}
     for shard, problems in plan.cut(given.rows):

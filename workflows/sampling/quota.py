@@ -7,6 +7,7 @@ counts as neither right nor wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -41,11 +42,11 @@ def usable(paths: Sequence[Path], correct: bool) -> list[Path]:
 def pass_at_1(paths: Sequence[Path]) -> float:
     """Share of right answers in the first round, invalid paths and duplicates included.
 
-    Later rounds would bias the estimate, as they stop once the rarer class is found. 0.0 without a
+    Later rounds would bias the estimate, as they stop once the rarer class is found. NaN without a
     first round.
     """
     first = [path.correct for path in paths if path.round == 0]
-    return sum(first) / len(first) if first else 0.0
+    return sum(first) / len(first) if first else math.nan
 
 
 def tally(paths: Sequence[Path]) -> Tally:
@@ -79,7 +80,10 @@ def allocation(settings: SampleSettings) -> Allocation | None:
 
 
 class QuotaRule:
-    """Samples a problem in rounds until both classes have their quota or the cap is reached."""
+    """Samples a problem in rounds until both classes have their quota or the cap is reached.
+
+    Rollouts that were reused fill quotas; of rounds, cap and Pass@1 they are no part.
+    """
 
     def __init__(self, settings: SampleSettings) -> None:
         self._settings = settings
@@ -87,17 +91,19 @@ class QuotaRule:
     def next_round(self, paths: Sequence[Path]) -> int:
         """Samples to draw next; 0 once both quotas are full or the cap is reached."""
         settings = self._settings
-        later = max(settings.round, int(settings.growth * len(paths)))
-        if settings.select == "all" and paths:
+        drawn = sum(path.origin is None for path in paths)
+        later = max(settings.round, int(settings.growth * drawn))
+        if settings.select == "all" and drawn:
             return 0
-        if paths and pass_at_1(paths) < settings.least_pass_at_1:
+        if drawn and pass_at_1(paths) < self._settings.least_pass_at_1:
             return 0
         full = (
             len(usable(paths, correct=True)) >= settings.correct
             and len(usable(paths, correct=False)) >= settings.incorrect
         )
-        size = later if paths else settings.first_round
-        return 0 if full else max(0, min(size, settings.cap - len(paths)))
+        if full and (drawn or not settings.least_pass_at_1):
+            return 0
+        return max(0, min(later if drawn else settings.first_round, settings.cap - drawn))
 
     def select(self, paths: Sequence[Path]) -> frozenset[str]:
         """path_ids that go on: the first usable paths of each class, by index.

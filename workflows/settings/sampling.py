@@ -89,6 +89,10 @@ class SampleSettings:
     """A problem of which the policy solves a smaller share is dropped (`pass_at_1_low`)."""
     top_up: bool = True
     """Where one class stays short of its quota but is not empty, fill up from the other class."""
+    reuse_rollouts: bool = False
+    """True: `solutions` are rollouts that an earlier run paid for and kept (view `rollouts`). They
+    fill the quotas first, and the policy samples what is still missing. The run's seed has to be
+    another one, so that its own rollouts are new; not for `genprm`."""
     select: Literal["quota", "all"] = "quota"
     """`quota`: by right and wrong answers; `all`: every valid path of the first round, whatever
     its answer, so that no answer decides anything."""
@@ -159,6 +163,9 @@ class EstimateSettings:
     """A rollout that was cut: `wrong` (the paper names nothing else); `last_number`: graded by its
     box, else by the last number in it (the authors' release); `censored`: it is no rollout of the
     state, and a path with a state of which all are cut is dropped (`all_cut`)."""
+    keep_texts: Annotated[int, Field(ge=0)] = 0
+    """The first so many rollouts of each state, by index and never by outcome, keep their texts,
+    for another run's `sample.reuse_rollouts` (view `rollouts`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

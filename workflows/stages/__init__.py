@@ -14,7 +14,7 @@ from workflows.stages.consensus import CONSENSUS
 from workflows.stages.estimate import ESTIMATE, PROVER
 from workflows.stages.export import EXPORT
 from workflows.stages.formalize import FORMALIZE
-from workflows.stages.given import GIVE, TAKE
+from workflows.stages.given import GIVE, REUSE, TAKE
 from workflows.stages.inject import INJECT, MISLEAD
 from workflows.stages.judge import JUDGE
 from workflows.stages.kit import Stage
@@ -35,8 +35,9 @@ from workflows.stages.writing.rewrite import REWRITE
 OURS: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        GIVE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, GROUND, LABEL, RATIONALIZE,
-        TRANSLATE, FORMALIZE, JUDGE, METAVERIFY, CONSENSUS, REWRITE, REPAIR, RETRY, EXPORT,
+        GIVE, REUSE, SAMPLE, INJECT, MISLEAD, ESTIMATE, PIT, PROVER, SEARCH, GROUND, LABEL,
+        RATIONALIZE, TRANSLATE, FORMALIZE, JUDGE, METAVERIFY, CONSENSUS, REWRITE, REPAIR,
+        RETRY, EXPORT,
     )
 }  # fmt: skip
 """Every stage of this project that a build can have."""

@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from actors.engines.contract import Refusal
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply, solution_flaw
 from storage.rows.kinds import PATHS, PROBLEMS, PROVED, ROLLOUTS, ShardRows
-from storage.rows.records import AnswerCount, Path, Problem, StateRollouts
+from storage.rows.records import AnswerCount, KeptRollout, Path, Problem, StateRollouts
 from storage.runs.specs import Difference, Spec
 from storage.seeds import prefix_name, request_seed
 from workflows.answers import read_answer
@@ -53,6 +54,7 @@ class Completer(KitStage[StageSettings]):
         self._budget = budget_of(settings, kit.settings.label, kit.chain)
         self._wrong_only = settings.paths == "wrong"
         self._cut = settings.cut
+        self._keeps = settings.keep_texts if stage == ROLLOUTS.stage else 0
         self._from_policy = stage == ROLLOUTS.stage and settings.start == "policy"
 
     async def run(self, rows: ShardRows) -> ShardResult[StateRollouts]:
@@ -94,9 +96,8 @@ class Completer(KitStage[StageSettings]):
         """Draw rollouts `start` to `start + n - 1` of a state, and grade their answers."""
         item = f"{problem.problem_id}\x1f{prefix_name(state.steps)}"
         seed = request_seed(self.kit.seed, self._stage, item, start)
-        reply = await self.kit.engine.generate(
-            self._chat(problem, state.opening), replace(self._sampling, n=n, seed=seed)
-        )
+        chat = self._chat(problem, state.opening)
+        reply = await self.kit.engine.generate(chat, replace(self._sampling, n=n, seed=seed))
         ends = [
             read_answer(done.text) if done.finish_reason == "stop" else self._of_cut(done.text)
             for done in reply.completions
@@ -113,6 +114,7 @@ class Completer(KitStage[StageSettings]):
             for answer, right in zip(answers, verdicts, strict=True)
         )
         right = {row.answer for row in table if row.correct}
+        texts = (done.after(chat.prefill) for done in reply.completions)
         cut = [done.finish_reason != "stop" for done in reply.completions]
         return Rollouts(
             n=len(reply.completions),
@@ -134,6 +136,12 @@ class Completer(KitStage[StageSettings]):
                     if done.finish_reason == "length" and done.tokens < self._sampling.max_tokens
                 ),
                 default=None,
+            ),
+            kept=tuple(
+                KeptRollout(index, text, done.finish_reason, end, end in right, done.tokens)
+                for index, text, done, end in zip(
+                    range(start, self._keeps), texts, reply.completions, ends, strict=False
+                )
             ),
         )
 
@@ -183,6 +191,7 @@ class Completer(KitStage[StageSettings]):
             cut_right=(
                 sum(part.cut_right or 0 for part in parts) if self._cut == "last_number" else None
             ),
+            kept=(None if shared else [*chain(*(part.kept for part in parts))]) or None,
         )
 
 

@@ -1,7 +1,8 @@
-"""Stages `given` and, behind it, another `sample`: solutions that a file gives.
+"""Stages `given`, `reused` and, behind `given`, another `sample`: solutions that a file gives.
 
 The driver commits stage `given` when it starts the run, like the input. Stage `sample` then grades
 the solutions and makes paths of them, without a model. The stages behind it are the usual ones.
+Stage `reused` has rollouts of an earlier run, to which the usual `sample` adds the policy's own.
 
 Invariant: every solution becomes a path. It is selected if it is whole and the first with its
 steps. Its answer is graded like a sampled one; without an answer, the file says if it is right.
@@ -10,17 +11,16 @@ steps. Its answer is graded like a sampled one; without an answer, the file says
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from actors.workers.contract import PureStage, ShardResult, process_items
 from storage.errors import InputError, ItemError
-from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, ShardRows
+from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, REUSED, ShardRows
 from storage.rows.records import GivenSolutions, Path, Problem
-from workflows.formats import steps
-from workflows.formats.steps import flaw
 from workflows.sampling.quota import Unsampled
 from workflows.settings import StageSettings
 from workflows.stages.kit import KitStage, Stage
-from workflows.stages.sample import counts
+from workflows.stages.sample import counts, taken
 
 
 class Ungiven(StrEnum):
@@ -31,9 +31,9 @@ class Ungiven(StrEnum):
 
 
 class Giver(PureStage):
-    """Stage `given`: the driver has committed its shards before any worker starts."""
+    """The driver has committed the stage's shards before any worker starts."""
 
-    async def run(self, rows: ShardRows) -> ShardResult[GivenSolutions]:
+    async def run(self, rows: ShardRows) -> ShardResult[Any]:
         """Raise InputError: the driver was interrupted before all of them were committed."""
         raise InputError("the run was interrupted while its solutions were stored: start it again")
 
@@ -64,33 +64,7 @@ class SolutionTaker(KitStage[StageSettings]):
     async def _paths(self, problem: Problem, given: GivenSolutions) -> list[Path]:
         answers = [solution.answer for solution in given.solutions]
         verdicts = await self.kit.grader.grade(problem.answer, answers)
-        first_with: dict[str, str] = {}
-        paths = []
-        for index, (solution, right) in enumerate(zip(given.solutions, verdicts, strict=True)):
-            name, text = f"{problem.problem_id}#{index}", steps.join(solution.steps)
-            known = solution.answer is not None or solution.correct is not None
-            reason = flaw("stop", text, "known" if known else None)
-            twin = first_with.setdefault(text, name)
-            paths.append(
-                Path(
-                    path_id=name,
-                    problem_id=problem.problem_id,
-                    index=index,
-                    round=0,
-                    text=text,
-                    steps=list(solution.steps),
-                    finish_reason="stop",
-                    answer=solution.answer,
-                    correct=right if solution.answer is not None else bool(solution.correct),
-                    valid=reason is None,
-                    invalid_reason=reason,
-                    duplicate_of=None if twin == name else twin,
-                    selected=reason is None and twin == name,
-                    tokens=0,
-                    seed=0,
-                )
-            )
-        return paths
+        return taken(problem.problem_id, given.solutions, verdicts)
 
 
 GIVE = Stage(
@@ -99,6 +73,18 @@ GIVE = Stage(
     reads=(PROBLEMS,),
     says="has the solutions of `solutions`, which stage `sample` then takes and grades",
     drops=tuple(Ungiven),
+    make=lambda kit: Giver(),
+)
+REUSE = Stage(
+    rows=REUSED,
+    role="cpu",
+    reads=(PROBLEMS,),
+    says="has rollouts of an earlier run, which stage `sample` counts for its quotas",
+    caveat="""\
+- Some solutions are no samples of the policy: rollouts that an earlier run made from the states of
+  its paths (`sample.reuse_rollouts`). `origin` in the rows of stage `sample` says which, and the
+  model that wrote them. Pass@1 is of the policy's own samples.
+""",
     make=lambda kit: Giver(),
 )
 TAKE = Stage(

@@ -12,6 +12,7 @@ from storage.errors import ConfigurationError
 from storage.rows.kinds import stage_rows
 from storage.runs.run import Run
 from workflows.formats.conversation import CODE, COT, DIRECT
+from workflows.views import rollouts
 from workflows.views.chains import VERIFICATIONS
 from workflows.views.repairs import INTERVENTION, LAST_STEP
 from workflows.views.reward_models import COUNTS, DISCRIMINATIVE, ORM, PAIRS
@@ -29,14 +30,16 @@ VIEWS: Mapping[str, View] = {
 def view_of(name: str, run: Run) -> View:
     """The view of this name, or the stored rows of the run's stage of this name.
 
-    Raises ConfigurationError for any other name.
+    Raises ConfigurationError for any other name, and for a view that the run lacks.
     """
+    if name == rollouts.NAME:
+        return rollouts.rollouts_of(run)
     if name in VIEWS:
         return VIEWS[name]
     if name not in run.spec.stages:
         raise ConfigurationError(
-            f"view {name!r} is not one of {', '.join(sorted(VIEWS))}, nor a stage of the run: "
-            f"{', '.join(run.spec.stages)}"
+            f"view {name!r} is not one of {', '.join(sorted([*VIEWS, rollouts.NAME]))}, nor a "
+            f"stage of the run: {', '.join(run.spec.stages)}"
         )
     title = f"The rows of stage `{name}`, as they are stored."
     return View(name, title, stage_rows(name).record, list, (name,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from storage.rows.records.labels import Origin
 from storage.rows.records.verdicts import CodeRun
 
 
@@ -80,6 +81,19 @@ class GivenSolutions:
             f"{self.problem_id}#{index}": solution.label
             for index, solution in enumerate(self.solutions)
         }
+
+
+@dataclass(frozen=True, slots=True)
+class ReusedSolutions:
+    """Rollouts of an earlier run from a problem; one row of stage `reused`, empty without any.
+
+    They become the problem's first paths, in their order.
+    """
+
+    problem_id: str
+    solutions: list[Response]
+    origins: list[Origin]
+    """That of each solution."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,16 +31,38 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The rollout of an earlier run that a solution is."""
+
+    run: str
+    path_id: str
+    """The path of that run at whose state it begins."""
+    state: int
+    """t of state t: the path's first t steps are the solution's too."""
+    rollout: int
+    """0-based index of the rollout."""
+    model: str
+    """Identity of the model that wrote it, behind the path's steps."""
+    seeds: list[int]
+    """The run's seed, and those by which the path was chosen among rollouts of still earlier runs:
+    with one of them a run would draw again what was chosen, and count it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Path:
     """One sampled solution (stage `sample`). Every sample is stored, selected or not."""
+
+    UNSAID: ClassVar[tuple[str, ...]] = ("origin",)
+    """See `Rationale.UNSAID`."""
 
     path_id: str
     """`{problem_id}#{index}`."""
     problem_id: str
     index: int
-    """0-based index of the sample within its problem. `seed` follows from it and the run's seed."""
+    """0-based index within its problem. `seed` follows from it and the run's seed, or from the
+    number of the policy's samples before it where rollouts were reused, which come first."""
     round: int
-    """0 for the first round, whose size is fixed beforehand."""
+    """0 for the first round, whose size is fixed beforehand; -1 for a rollout that was reused."""
     text: str
     """The policy's whole text, with the forced prefix."""
     steps: list[str]
@@ -58,6 +80,8 @@ class Path:
     selected: bool
     tokens: int
     seed: int
+    origin: Origin | None = None
+    """The rollout that it is (`sample.reuse_rollouts`); None: a sample of the policy, or given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +94,25 @@ class AnswerCount:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptRollout:
+    """A rollout whose text was kept (`estimate.keep_texts`)."""
+
+    index: int
+    """0-based, of the rollouts of its state in this run."""
+    text: str
+    """The whole solution: the state's steps as the path has them, and what was written behind."""
+    finish_reason: str
+    answer: str | None
+    """As the rollout was counted; None: none."""
+    correct: bool
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateRollouts:
     """Rollouts from one state of a path (stage `estimate`); MC(s) = c / n, equation 7."""
 
-    UNSAID: ClassVar[tuple[str, ...]] = ("cut", "cut_right")
+    UNSAID: ClassVar[tuple[str, ...]] = ("cut", "cut_right", "kept")
     """See `Rationale.UNSAID`. Rows within other rows never have them."""
 
     path_id: str
@@ -100,6 +139,9 @@ class StateRollouts:
     """What cut rollouts count as: `last_number` or `censored`; None: as wrong."""
     cut_right: int | None = None
     """`last_number`: cut rollouts whose last number is the right answer."""
+    kept: list[KeptRollout] | None = None
+    """Those of the state's first rollouts whose texts were kept, by index; None: none, or another
+    row of the problem has them (`shared`)."""
 
     @property
     def counted(self) -> int:
@@ -157,7 +199,8 @@ class PathLabels:
     form: str
     threshold: float
     policy_pass_at_1: float
-    """Share of right paths in the first, fixed-size round; the stopping rule does not bias it."""
+    """Share of right paths in the first, fixed-size round; the stopping rule does not bias it.
+    NaN: there was no such round, since rollouts that were reused filled the quotas."""
     q_pi: list[float] = field(default_factory=list)
     """T+1 values: the base policy's own Q at states 0..T; empty without a prover."""
     q_mu: list[float] = field(default_factory=list)

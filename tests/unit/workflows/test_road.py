@@ -40,7 +40,7 @@ def test_a_stage_reads_what_stands_before_it_on_this_road() -> None:
     ("road", "said"),
     [
         ([], "is empty"),
-        (["sample", "guess"], "there is no stage 'guess', only given, sample"),
+        (["sample", "guess"], "there is no stage 'guess', only given, reused, sample"),
         (["sample", "sample"], "names 'sample' twice"),
         (["estimate"], "'estimate' needs 'sample' before it, and has nothing"),
         (["sample", "label"], "'label' needs one of estimate, search before it, and has none"),

@@ -48,7 +48,7 @@ TABLES: dict[str, tuple[Callable[[], RenderableType], tuple[str, ...]]] = {
     "status": (status, ("rationalize", "no_correct_path", "label_mismatch 3", "336")),
     "compare": (comparison, ("first-try-of-may", "second-try-of-may", "tokens of all stages")),
     "doctor": (lambda: doctor.table_of(FINDINGS), ("models.completer", "[Connect", "--address")),
-    "stages": (lambda: stages_table(listed(all_stages())), ("rationalize", "sample (18)")),
+    "stages": (lambda: stages_table(listed(all_stages())), ("rationalize", "sample (19)")),
     "evaluate": (lambda: table_of(MEASURES, "processbench", 8), ("olympiadbench", "50.0")),
 }
 
