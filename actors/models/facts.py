@@ -46,6 +46,8 @@ def facts_of(settings: EngineSettings) -> ModelFacts:
 def _facts(config: dict[str, Any], weights_bytes: int | None) -> ModelFacts:
     text = config.get("text_config")  # a model that also sees pictures has its own part
     own = {**config, **text} if isinstance(text, dict) else config
+    named = ("dtype", "torch_dtype")
+    own = {name: own[name] for name in own if type(own[name]) is int or name in named}
     return ModelFacts(
         dtype=str(own.get("dtype") or own.get("torch_dtype") or "float32"),
         heads=own.get("num_attention_heads"),
