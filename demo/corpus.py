@@ -46,6 +46,13 @@ class Path:
     steps: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Verified(Path):
+    """What a trained judge wrote of it, without sight of the answer."""
+
+    text: str
+
+
 def render(chat: Chat) -> str:
     """The chat as the models' template renders it, the prefill appended."""
     turns = "".join(f"{START}{turn['role']}\n{turn['content']}{END}\n" for turn in chat.turns())
@@ -180,6 +187,30 @@ def _judged(
             chat = judge_prompts.merge_chat(text, solution, seen, critique, sight)
             reply = judgements.critique(judged)
     return Document(render(chat), reply + END)
+
+
+def verifier_documents(
+    rng: random.Random, sampled: Sequence[Verified] = (), share: float = 0.5
+) -> Iterator[Document]:
+    """Scores of critiques that report an error, with reasons that are real and that are not.
+
+    ``share`` of the documents are about the sampled, which a trained judge wrote.
+    """
+    for problem in training_problems(rng):
+        if sampled and rng.random() < share:
+            own = rng.choice(sampled)
+            problem, solution, text = world.problem(own.problem_id), own.steps, own.text
+            judged = judgements.judge(problem, solution)
+        else:
+            solution = write(problem, AUTHOR if rng.random() < 0.7 else COMPLETER, rng).steps
+            text, judged = "", judgements.judge(problem, solution)
+            if judged is not None:
+                doubted = judgements.doubts(judged, rng) if rng.random() < 0.7 else ()
+                text = judge_prompts.OPENED + judgements.critique(judged, doubted)
+        found = None if judged is None else judgements.reasons(judged, text)
+        if found is not None:
+            chat = judge_prompts.reasons_chat(problem.text, solution, text)
+            yield Document(render(chat), found[0] + END)
 
 
 def refiner_documents(

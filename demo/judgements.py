@@ -1,5 +1,7 @@
 """What the judge is taught to write: critiques, own solutions, alignments, revisions, repairs.
 
+And what its verifier is taught: whether the reasons of a critique are real (`reasons`).
+
 Invariant: a judgement follows from problem and steps alone and its verdicts are the checker's up
 to the first error; ``judge`` returns None where they would not be (2 * 2 for 2 + 2, say). What a
 judge may see of the truth changes the prompt, never the text that is taught.
@@ -15,6 +17,7 @@ from demo.problem import COMMUTATIVE, OPERATIONS, Problem, answer_step, equation
 from demo.solutions import CHECK_LEAD
 from workflows.formats import judge_prompts as asked
 from workflows.formats import prompts
+from workflows.judging.seats import read_paragraphs
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,50 @@ def meta(judgement: Judgement, misread: Sequence[str | None]) -> str:
         ground = f"{finding.truth}. " if finding.truth else ""
         lines.append(f"Paragraph {number}: {ground}The judgement {said} {verdict}")
     return "\n".join(lines)
+
+
+def doubts(judgement: Judgement, rng: random.Random) -> list[str | None]:
+    """Other truths for some paragraphs, for verifications whose reasons are not all real.
+
+    A right paragraph is then called wrong; a wrong one is called right, or wrong for a reason that
+    is not true.
+    """
+    doubted: list[str | None] = []
+    for finding in judgement.findings:
+        found: str | None = None
+        if finding.truth is not None and rng.random() < 0.3:
+            head, _, value = finding.truth.rpartition(" ")
+            near = {str(int(value) + by) for by in (1, -1, 10, -10)} if value.isdecimal() else set()
+            others = sorted(near - {finding.says, value})
+            found = f"{head} {rng.choice([*others, finding.says])}"
+        doubted.append(found)
+    return doubted
+
+
+def reasons(judgement: Judgement, verification: str) -> tuple[str, float] | None:
+    """What a second model should write of a verification, and its score.
+
+    None: no verdict is missing and none says wrong, or it can't be read.
+    """
+    read = read_paragraphs(verification, len(judgement.findings))
+    if None in read.verdicts or all(read.verdicts):
+        return None
+    lines, score = [], 1.0
+    for number, (finding, right, analysis) in enumerate(
+        zip(judgement.findings, read.verdicts, read.analyses, strict=True), start=1
+    ):
+        if right:
+            continue
+        ground = f"{finding.truth}, {'but' if finding.wrong else 'and'} it says {finding.says}. "
+        if not finding.wrong:
+            found, worth = "The error is not there.", 0.0
+        elif analysis.strip() == finding.sentence():
+            found, worth = "The error is there, and the reason is true.", 1.0
+        else:
+            found, worth = "The error is there, but the reason is not.", 0.5
+        score = min(score, worth)
+        lines.append(f"Paragraph {number}: {ground if finding.truth else ''}{found}")
+    return "\n".join((*lines, f"\\boxed{{{score:g}}}")), score
 
 
 def repair(problem: Problem, judgement: Judgement) -> str | None:

@@ -1,11 +1,12 @@
-"""Train the demo's five models from nothing: ``python -m demo.pretrain``.
+"""Train the demo's six models from nothing: ``python -m demo.pretrain``.
 
 Invariant: everything follows from the seed and the schedule; nothing is downloaded, and no text of
 the held-out split is ever read. A trunk learns to solve; policy and completer grow out of it, the
 policy towards slips, the completer towards carrying on and repairing. The rationale writer learns
 from noisy writers first, then also from what the trained policy itself wrote; the exact checker
-tells it the truth. The judge is
-that writer, taught further forms of judging; the refiner is the policy, taught to read a critique.
+tells it the truth. The judge is that writer, taught further forms of judging; the verifier is the
+judge, taught to score the reasons of such judgements; the refiner is the policy, taught to read a
+critique.
 """
 
 import argparse
@@ -55,25 +56,35 @@ RECIPES = {
     "judge": Recipe(
         LARGE, Schedule(steps=1200, minutes=20, rate=2.5e-3, batch_tokens=5000), "rationale"
     ),
+    "verifier": Recipe(
+        LARGE, Schedule(steps=800, minutes=20, rate=2e-3, batch_tokens=5000), "judge"
+    ),
     "refiner": Recipe(
         SMALL, Schedule(steps=3000, minutes=90, rate=3e-3, batch_tokens=4000), "policy"
     ),
 }
 """Draft and rationale are the same writer, before and after it sees what the policy wrote."""
 
-ORDER = ("policy", "completer", "rationale", "judge", "refiner")
-FROM_THE_POLICY = {"rationale", "judge", "refiner"}
+ORDER = ("policy", "completer", "rationale", "judge", "verifier", "refiner")
+FROM_THE_POLICY = {"rationale", "judge", "verifier", "refiner"}
 """Whose documents are partly about what the trained policy wrote."""
+JUDGED = 3000
+"""Of those, how many the judge writes a critique of for the verifier."""
+EXTEND = {"judge": tokenizer.extend_for_judge, "verifier": tokenizer.extend_for_verifier}
+"""What makes a model's fixed texts single tokens in its parent's tokenizer."""
 MINUTES = sum(recipe.schedule.minutes for recipe in RECIPES.values())
 
 
 def documents(name: str, seed: int, sampled: Sequence[corpus.Path] = ()) -> Iterator[Document]:
-    """The training documents of a model, endless."""
+    """The training documents of a model, endless; `sampled`: of the verifier, judged paths."""
     rng = random.Random(f"stepmill demo corpus/{name}/{seed}")
     if name == "policy":
         return corpus.policy_documents(rng)
     if name == "judge":
         return corpus.judge_documents(rng, sampled)
+    if name == "verifier":
+        judged = [path for path in sampled if isinstance(path, corpus.Verified)]
+        return corpus.verifier_documents(rng, judged)
     if name == "refiner":
         return corpus.refiner_documents(rng, sampled)
     if name in {"draft", "rationale"}:
@@ -125,8 +136,10 @@ def pretrain(name: str, seed: int, scale: float, out: Path, work: Path) -> None:
         model = training.new_model(recipe.shape, vocabulary, seed)
     else:
         model, vocabulary = load(home / recipe.parent)
-        if name == "judge":
-            tokenizer.extend(vocabulary, model.config.vocab_size)
+        if name == "verifier":
+            sampled = sampling.judged_paths(model, vocabulary, sampled[:JUDGED], seed)
+        if extend := EXTEND.get(name):
+            extend(vocabulary, model.config.vocab_size)
     schedule = replace(
         recipe.schedule,
         steps=max(1, round(recipe.schedule.steps * scale)),

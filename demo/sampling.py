@@ -1,20 +1,21 @@
-"""Solutions sampled from a policy with transformers, for training texts only.
+"""Solutions of a policy and critiques of a judge, with transformers, for training texts only.
 
-Invariant: the same model, seed and batch size give the same solutions; only training problems.
+Invariant: the same model, seed and batch size give the same texts; only training problems.
 """
 
 import itertools
 import random
+from collections.abc import Sequence
 
 import torch
 from tokenizers import Tokenizer
 from transformers import Qwen2ForCausalLM
 
-from demo import corpus
-from demo.corpus import Path
+from demo import corpus, world
+from demo.corpus import Path, Verified
 from demo.tokenizer import END, PAD
 from demo.training import token_id
-from workflows.formats import prompts, steps
+from workflows.formats import judge_prompts, prompts, steps
 
 
 def policy_paths(
@@ -32,6 +33,32 @@ def policy_paths(
         for problem, chat, text in zip(drawn, chats, written, strict=True):
             paths.append(Path(problem.problem_id, steps.split(chat.prefill + text)))
     return paths[:count]
+
+
+def judged_paths(
+    model: Qwen2ForCausalLM,
+    tokenizer: Tokenizer,
+    paths: Sequence[Path],
+    seed: int,
+    batch: int = 200,
+) -> list[Verified]:
+    """A critique of each path at temperature 0.8, by a judge that sees no answer."""
+    torch.manual_seed(seed)
+    written: list[Verified] = []
+    for start in range(0, len(paths), batch):
+        some = paths[start : start + batch]
+        chats = [
+            judge_prompts.critique_chat(
+                world.problem(path.problem_id).text, path.steps, judge_prompts.NOTHING
+            )
+            for path in some
+        ]
+        texts = sample(model, tokenizer, [corpus.render(chat) for chat in chats], 0.8, 400)
+        written += [
+            Verified(path.problem_id, path.steps, chat.prefill + text)
+            for path, chat, text in zip(some, chats, texts, strict=True)
+        ]
+    return written
 
 
 def sample(

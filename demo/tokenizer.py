@@ -130,10 +130,25 @@ _JUDGED = (
 """What a judge's texts repeat."""
 
 
-def extend(tokenizer: Tokenizer, most: int) -> None:
+_SCORED = (
+    "The error is there, and the reason is true.", "The error is there, but the reason is not.",
+    "The error is not there.",
+)  # fmt: skip
+"""What a verifier of verifications repeats."""
+
+
+def extend_for_judge(tokenizer: Tokenizer, most: int) -> None:
     """Make the judge's fixed texts single tokens; ValueError for more than `most` entries."""
-    texts = dict.fromkeys((*judge_prompts.fixed_texts(), *_JUDGED))
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
+    _extend(tokenizer, (*judge_prompts.fixed_texts(), *_JUDGED), most)
+
+
+def extend_for_verifier(tokenizer: Tokenizer, most: int) -> None:
+    """Make the verifier's single tokens too, in the judge's tokenizer; ValueError as above."""
+    _extend(tokenizer, (*judge_prompts.fixed_reasons_texts(), *_SCORED), most)
+
+
+def _extend(tokenizer: Tokenizer, texts: Iterable[str], most: int) -> None:
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in dict.fromkeys(texts)])
     if tokenizer.get_vocab_size() > most:
         raise ValueError(f"{tokenizer.get_vocab_size()} entries, the model has room for {most}")
 

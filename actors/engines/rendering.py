@@ -23,6 +23,7 @@ from actors.engines.recent import RecentIds
 from actors.engines.token_ids import Spelling
 from actors.machines.fitness import Misfit
 from actors.models.fetching import small_files, tokenizer_of
+from actors.models.folder import loaded
 from actors.models.identity import CODE
 from storage.errors import InputError, first_line
 
@@ -53,14 +54,11 @@ class ChatRenderer:
 
         source = tokenizer_of(settings)
         name = source.identity
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                small_files(source), trust_remote_code=bool(settings.options.get(CODE))
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"no tokenizer can be loaded from {name!r}: {first_line(error)}"
-            ) from error
+        files, code = small_files(source), bool(settings.options.get(CODE))
+        tokenizer = loaded(
+            f"no tokenizer can be loaded from {name!r}",
+            lambda: AutoTokenizer.from_pretrained(files, trust_remote_code=code),
+        )
         if not tokenizer.chat_template:
             raise InputError(
                 f"the tokenizer of {name!r} has no chat template: add chat_template.jinja, or "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.engines.contract import EngineSettings
-from actors.models import hub, store
+from actors.models import store
 from actors.models.fetching import small_files
 from actors.models.folder import INDEX, WEIGHTS, json_of
 from actors.models.source import ModelSource
@@ -46,6 +46,8 @@ def facts_of(settings: EngineSettings) -> ModelFacts:
 def _facts(config: dict[str, Any], weights_bytes: int | None) -> ModelFacts:
     text = config.get("text_config")  # a model that also sees pictures has its own part
     own = {**config, **text} if isinstance(text, dict) else config
+    named = ("dtype", "torch_dtype")
+    own = {name: own[name] for name in own if type(own[name]) is int or name in named}
     return ModelFacts(
         dtype=str(own.get("dtype") or own.get("torch_dtype") or "float32"),
         heads=own.get("num_attention_heads"),
@@ -72,8 +74,11 @@ def _weights_bytes(source: ModelSource, folder: Path) -> int | None:
         return store.weights_bytes(source)
     if (folder / INDEX).is_file():
         return _indexed(json_of(folder, INDEX))
-    if source.on_hub and (size := hub.weights_bytes(source.name, folder.name)):
-        return size
+    if source.on_hub:
+        from actors.models import hub  # takes a third of a second to import
+
+        if size := hub.weights_bytes(source.name, folder.name):
+            return size
     sizes = [file.stat().st_size for kind in WEIGHTS for file in folder.glob(kind)]
     return sum(sizes) if sizes else None
 

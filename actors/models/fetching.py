@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actors.engines.contract import EngineSettings
-from actors.models import hub, store
+from actors.models import store
 from actors.models.cache import Tell, quiet
 from actors.models.source import ModelSource
 
@@ -25,6 +25,8 @@ def resolved(source: ModelSource) -> ModelSource:
     if source.stored:
         return replace(source, revision=source.revision or store.digest_of(source))
     if source.on_hub:
+        from actors.models import hub  # takes a third of a second to import
+
         return replace(source, revision=hub.commit_of(source.name, source.revision))
     return source
 
@@ -64,6 +66,8 @@ def _files(source: ModelSource, tell: Tell, weights: bool) -> str:
         get = store.fetched if weights else store.beside_weights
         return str(get(source, tell))
     if source.on_hub:
+        from actors.models import hub
+
         commit = hub.commit_of(source.name, source.revision)
         return str(hub.download(source.name, commit, tell, weights))
     return source.name

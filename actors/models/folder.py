@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.engines.contract import EngineSettings
 from actors.models.source import ModelSource
-from storage.errors import InputError
+from storage.errors import InputError, StepmillError, first_line
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -20,6 +21,7 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 INDEX = "model.safetensors.index.json"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.gguf")
+Loaded = TypeVar("Loaded")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 
@@ -56,11 +58,14 @@ def check_weights(folder: Path) -> None:
     """Raise InputError if a folder lacks weights."""
     if (folder / INDEX).is_file():
         named = json_of(folder, INDEX).get("weight_map")
-        shards = sorted(set(named.values())) if isinstance(named, dict) else []
+        shards = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
         for shard in shards:
             if not (folder / shard).is_file():
                 raise InputError(f"model folder {folder} lacks {shard}, which its index names")
-    if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+    weights = [file for pattern in WEIGHTS for file in folder.glob(pattern)]
+    if strange := next((file for file in weights if not file.is_file()), None):
+        raise InputError(f"model folder {folder}: {strange.name} is no file")
+    if not weights:
         raise InputError(f"model folder {folder} has no weights (*.safetensors)")
 
 
@@ -74,21 +79,41 @@ def check_tokenizer(folder: Path) -> None:
 
 def chat_template(folder: Path) -> str | None:
     """The chat template of a folder, as text; None if it has none. Raises InputError."""
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file} cannot be read: {error}") from error
     for name in ("chat_template.json", "tokenizer_config.json"):
         if (folder / name).is_file() and (template := json_of(folder, name).get("chat_template")):
             return template if isinstance(template, str) else json.dumps(template, sort_keys=True)
     return None
 
 
+def loaded(said: str, load: Callable[[], Loaded]) -> Loaded:
+    """What a library makes of a model's files. Raises InputError, which begins as `said`: of files
+    that are damaged, or somebody's trick, it raises what it likes.
+    """
+    try:
+        return load()
+    except StepmillError:
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
+        raise InputError(f"{said}: {kind}{first_line(error)}") from error
+
+
 def json_of(folder: Path, name: str) -> dict[str, Any]:
     """The JSON object in a folder's file. Raises InputError."""
+    file = folder / name
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise InputError(f"{file} is no file")
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{folder} is not a model folder: it has no {name}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder}/{name} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{folder}/{name} is not a JSON object")

@@ -63,7 +63,7 @@ def model_identity(settings: EngineSettings) -> str:
     files = next(filter(None, weights), set())  # of several forms, the first one is loaded
     patterns = (*FILES, "*.py") if settings.options.get(CODE) else FILES
     files |= {file for pattern in patterns for file in source.folder.glob(pattern)}
-    return f"{source.folder.name}@{_digest(files)}"
+    return f"{source.folder.name}@{_digest(file for file in files if file.is_file())}"
 
 
 def bound(engine: EngineSettings) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from actors.engines.contract import EngineSettings
 from actors.models.fetching import small_files
+from actors.models.folder import loaded
 from actors.models.source import ModelSource
 from actors.training.job import Source, Tokens
-from storage.errors import InputError, first_line
 
 
 class Base(NamedTuple):
@@ -31,11 +31,13 @@ def opened(folder: Path | str, source: Source, name: str) -> Base:
     """Open the base model in a folder. Raises InputError, with the base's `name`."""
     from transformers import AutoConfig, AutoTokenizer
 
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"base model {name} can't be loaded: {first_line(error)}") from error
+    config, tokenizer = loaded(
+        f"base model {name} can't be loaded",
+        lambda: [
+            kind.from_pretrained(folder, trust_remote_code=False)
+            for kind in (AutoConfig, AutoTokenizer)
+        ],
+    )
     context = int(getattr(config, "max_position_embeddings", 0)) or 1 << 30
     return Base(config, source.tokenizer(tokenizer), source.most_tokens(context))
 

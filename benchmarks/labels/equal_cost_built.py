@@ -36,8 +36,8 @@ from tests.support.demo_house import House, shortened
 from workflows.builds.configuration import BuildConfig
 
 STRATEGIES = (
-    "genprm", "qwen_consensus", "thinkprm", "spark_meta_critique", "omegaprm", "groundedprm",
-    "fover", "int", "injected",
+    "genprm", "qwen_consensus", "thinkprm", "spark_meta_critique", "meta_verified", "omegaprm",
+    "groundedprm", "fover", "int", "injected",
 )  # fmt: skip
 NO_MEANING = float("nan")
 

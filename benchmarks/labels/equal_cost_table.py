@@ -27,6 +27,8 @@ class Figures:
 
 
 NAMES = tuple(Figures.__dataclass_fields__)
+APART = ("adaptive: limit", "injected", "int")
+"""Knows what no build knows, is given its truth, labels wrong solutions only: out of the race."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def shown(line: Line) -> str:
 
 
 def draw(lines: Sequence[Line], file: File) -> None:
-    """First errors found and F1 against cost; what nothing cheaper reaches is joined.
+    """First errors found and F1 against cost; what nothing cheaper reaches is joined (`APART` not).
 
     What asked no model has no place on the axis of costs.
     """
@@ -89,7 +91,7 @@ def draw(lines: Sequence[Line], file: File) -> None:
                       lw=0.7, color=f"C{number % 10}", label=strategy)  # fmt: skip
         best, front = 0.0, []
         for line in sorted(lines, key=lambda line: line.mean.cost):
-            if "limit" not in line.name and getattr(line.mean, name) > best:
+            if line.name not in APART and getattr(line.mean, name) > best:
                 best = getattr(line.mean, name)
                 front.append((line.mean.cost, best))
         axes.step(*zip(*front, strict=True), where="post", color="black", lw=1, ls=":")

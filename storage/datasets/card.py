@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from huggingface_hub import CardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from storage.datasets.view import CHAT_TEMPLATE, FOLDER, View
@@ -219,6 +218,8 @@ def _cell(value: str | int | None) -> str:
 
 def _front_matter(view: View, rows: int) -> str:
     """The card's YAML front matter."""
+    from huggingface_hub import CardData  # takes a third of a second to import
+
     return CardData(
         language=["en"],
         tags=list(TAGS),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from storage.errors import (
 from storage.objects.store import Entry, Put, check_key, check_size, is_key
 
 PARTIAL = ".partial"
+MOST_FOLDERS = 32
+"""Most folders above an object that is listed: far more than ours have."""
 REFUSALS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG,
     errno.EXDEV,  # behind a link to another disk
@@ -92,8 +95,11 @@ class LocalStore:
         """The file's bytes."""
         try:
             path = self.root / check_key(key)
-            if most is not None:
-                check_size(key, path.stat().st_size, most)
+            seen = path.stat()
+            if not stat.S_ISREG(seen.st_mode) and not stat.S_ISDIR(seen.st_mode):
+                # It would be waited for, or has no end.
+                raise StoreRefused(f"{self.url}: {key} is a pipe or a device: take it away")
+            check_size(key, seen.st_size, most)
             return path.read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NothingFound(f"{self.url}: no object {key}") from None
@@ -160,6 +166,18 @@ class LocalStore:
             raise self._classified(error, PARTIAL) from error
         return removed
 
+    def refuse_beyond(self, key: str) -> None:
+        """Raise StoreRefused if an object lies, behind a link, beyond its run's or training's
+        folder: whoever wrote the link can have it be any file of whoever reads it.
+        """
+        file = self.root / check_key(key)
+        home = self.root.joinpath(*key.split("/")[:2]).resolve()
+        if not file.resolve().is_relative_to(home):
+            raise StoreRefused(
+                f"{file} is a link to {file.resolve()}: no commit vouches for what lies there, so "
+                "it is not copied; put a file in its place"
+            )
+
     def refuse_links(self, prefix: str) -> None:
         """Raise StoreRefused if what lies below a prefix lies elsewhere, behind a link."""
         within = self.root / check_key(prefix.rstrip("/"))
@@ -181,7 +199,7 @@ class LocalStore:
                 for entry in entries:
                     key = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if deep and key != PARTIAL:
+                        if deep and key != PARTIAL and key.count("/") < MOST_FOLDERS:
                             yield from self._walk(key, wanted)
                     elif wanted(key) and entry.is_file():  # or a link to one, which is read too
                         with contextlib.suppress(FileNotFoundError):  # removed meanwhile

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import ConfigurationError, NothingFound, ObjectCorrupt, StoreUnavailable
+from storage.objects.local import LocalStore
 from storage.objects.patience import Patience
 from storage.objects.store import ObjectStore, Put
 from storage.rows.parquet import sha256_of
@@ -92,8 +93,13 @@ def _same(value: Any, raw: Any) -> bool:
 def copy_settled(
     source: ObjectStore, keys: Mapping[str, str], store: ObjectStore, patience: Patience
 ) -> None:
-    """Copy small objects: key in `source` -> key in `store`. What is there already stays."""
+    """Copy small objects: key in `source` -> key in `store`. What is there already stays.
+
+    Raises StoreRefused for a link that leads out of its run's or training's folder.
+    """
     for key, ours in keys.items():
+        if isinstance(source, LocalStore):
+            source.refuse_beyond(key)
         put_settled(store, ours, source.get(key, MOST_BYTES), patience)
 
 

@@ -61,7 +61,7 @@ def copy_training(
             key = part_key(there.prefix, part)
             if key in known:
                 return False
-            data = source.store.get(part_key(source.prefix, part))
+            data = source.store.get(part_key(source.prefix, part), part.bytes)
             check_digest(key, data, part.sha256)
             put_content(store, key, data, part.sha256, patience=there.patience)
             return True
@@ -83,7 +83,7 @@ def damaged_parts(training: Training) -> list[str]:
     def look(part: Part) -> str | None:
         key = part_key(training.prefix, part)
         try:
-            check_digest(key, training.store.get(key), part.sha256)
+            check_digest(key, training.store.get(key, part.bytes), part.sha256)
         except NothingFound:
             return f"{key} is gone"
         except ObjectCorrupt as error:

@@ -1,4 +1,4 @@
-"""Rows 63 to 70: memory that is no process's, or hides behind one, and what the machine shares.
+"""Rows 63 to 72: memory that is no process's, or hides behind one, and what the machine shares.
 
 Each got through once. A row is an example of its kind.
 """
@@ -190,6 +190,19 @@ print("BREACH")
         """,
         ("ok",),
         lambda e: e.stdout == "100000 9\n",
+    ),
+    Case(
+        72,
+        "sets the time of the machine's devices",
+        """
+        for name in ("null", "full", "random", "urandom"):
+            refused(name, lambda: os.utime("/dev/" + name))
+        with open("/dev/null", "w") as file: file.write("x")
+        print(len(open("/dev/urandom", "rb").read(9)), file=sys.stderr)
+        """,
+        ("ok",),
+        lambda e: e.stderr == "9\n",
+        cannot=dict.fromkeys(("docker-runc", "docker-runsc"), "its devices are its own"),
     ),
     Case(
         70,

@@ -163,6 +163,22 @@ async def test_a_session_that_forges_its_own_end_only_ends_itself(arena: Arena) 
     assert (await arena.sandbox.run(Request("print(1 + 1)"))).stdout == "2\n"
 
 
+async def test_a_child_that_a_block_forks_ends_with_it(arena: Arena) -> None:
+    fork = "import os\nif os.fork(): os.wait()\nelse: mine = 'the child'"
+    async with arena.crowd.session("fork") as session:
+        assert (await session.run(fork)).verdict is Verdict.OK
+        for number in range(3):
+            seen = await session.run(f"print({number}, 'mine' in globals())")
+            assert (seen.verdict, seen.stdout) == (Verdict.OK, f"{number} False\n"), seen
+
+
+async def test_an_output_that_raises_does_not_end_a_session(arena: Arena) -> None:
+    broken = "import sys\nclass F:\n    write = flush = None\nsys.stdout = F()"
+    async with arena.crowd.session("broken") as session:
+        assert (await session.run(broken)).verdict is Verdict.OK
+        assert (await session.run("sys.stdout = sys.__stdout__\nprint(1)")).stdout == "1\n"
+
+
 HOSTILE = (
     "while True: pass",
     "import os\nwhile True:\n try: os.fork()\n except OSError: pass",

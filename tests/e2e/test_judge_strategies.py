@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from storage.rows.kinds import (
     PATHS,
     PROBLEMS,
     RATIONALES,
+    REASONS,
     RETRIED,
 )
 from storage.rows.records import Agreement
@@ -208,6 +210,28 @@ def test_a_meta_critique_exports_the_revision(built: Any) -> None:
         assert row.chosen == 2 and merged.verdicts == row.labels
         changed += verified.verdicts != merged.verdicts
     assert changed > 0
+
+
+def test_critiques_whose_reasons_are_not_real_have_no_say(built: Any) -> None:
+    build = built("meta_verified")
+    least = build.config.stages.metaverify.least
+    scores = {
+        (row.path_id, score.number): score.score for row in build.rows(REASONS)
+        for score in row.scores
+    }  # fmt: skip
+    assert {0.0, 1.0} <= set(scores.values())
+    refused = 0
+
+    def first(labels: Sequence[bool]) -> int:
+        return labels.index(False) if False in labels else len(labels)
+
+    for row in build.kept:
+        firsts = [first(said.verdicts) for said in build.judgements[row.path_id]]
+        real = {at: n for n, at in enumerate(firsts) if scores.get((row.path_id, n), 1.0) >= least}
+        refused += len(real) < len(set(firsts))
+        assert first(row.labels) == min(real)
+        assert scores.get((row.path_id, row.chosen), 1.0) >= least
+    assert refused > 0
 
 
 def test_qwens_judge_is_a_model_of_its_own_and_no_rationale_is_asked_for(built: Any) -> None:

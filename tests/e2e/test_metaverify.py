@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.engines.contract import Chat, EngineSettings
-from actors.engines.scripted import ScriptedEngine
 from demo import check
 from storage.audit import audit
 from storage.errors import ConfigurationError
@@ -21,36 +18,14 @@ from storage.runs.run import Run
 from tests.support import scripted_build
 from tests.support.deriving import derive, digests, take_over
 from tests.support.scripted_build import Build, configure, rows
-from tests.support.scripted_world import ScriptedWorld
 from workflows.formats.judge_prompts import REASONS_RULES, VERIFICATION_SHOWN
 from workflows.judging.ballots import verdicts
 from workflows.judging.reasons import read_score, scored
-from workflows.judging.seats import read_paragraphs
 from workflows.runs.run import finish
 from workflows.settings import JudgeSettings
 from workflows.stages.metaverify import METAVERIFY
 
 MODEL = {"kind": "scripted", "model": "scripted"}
-
-
-class Scored(ScriptedWorld):
-    """A judge that misreads often, and a second model that knows what really is wrong."""
-
-    def engine(self, role: str) -> ScriptedEngine:
-        """The verifier's too."""
-        if role != "verifier":
-            return super().engine(role)
-        return ScriptedEngine(self.verifier, EngineSettings(kind="scripted", model=role))
-
-    def verifier(self, chat: Chat, seed: int) -> str:
-        """1 where the first step that is called wrong is the first wrong one, else 0."""
-        self.prompts.append(chat)
-        asked = chat.messages[1].content
-        solution, verification = asked.split("[Solution]\n\n")[1].split(VERIFICATION_SHOWN)
-        steps = re.findall(r"<paragraph_\d+>\n(.*?)\n</paragraph_\d+>", solution)
-        said = read_paragraphs(verification.removesuffix(REASONS_RULES), len(steps)).verdicts
-        real = said.index(False) == check.first_error(self._problem(chat), steps)
-        return f"The error is {'there' if real else 'not there'}. \\boxed{{{int(real)}}}"
 
 
 def settings(folder: Path, **own: Any) -> Any:
@@ -64,7 +39,6 @@ def settings(folder: Path, **own: Any) -> Any:
 
 async def built(config: Any) -> Build:
     build = Build(config)
-    build.world = Scored(scripted_build.GIVEN)
     await build.work()
     finish(build.run)
     assert audit(build.run).findings == ()

@@ -22,6 +22,7 @@ from tests.protocol.protocol_simulation import Simulation, Violation
 from tests.support import faulty_store
 
 SEEDS = int(os.environ.get("STEPMILL_SEEDS", "5000"))
+pytestmark = pytest.mark.timeout(300 + SEEDS // 10)
 BROKE = (31224,)
 """Seeds that broke an invariant once: three PUTs of the same rows were stored with other bytes."""
 

@@ -21,6 +21,7 @@ from tests.support.faulty_store import FaultyStore, Odds, Turns
 PREFIX = "runs/sim/"
 STONE = Tombstone("ann", "")
 SEEDS = int(os.environ.get("STEPMILL_SEEDS", "1000"))
+pytestmark = pytest.mark.timeout(300 + SEEDS // 10)
 
 
 class RemovedRun(Simulation):

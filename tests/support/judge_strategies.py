@@ -47,7 +47,7 @@ CONFIGS = Path(__file__).parents[2] / "configs/strategies"
 SPARK = ("spark_single", "spark_outcome_vote", "spark_step_vote", "spark_meta_critique")
 OURS = (
     "qwen_consensus", "thinkprm", *SPARK, "aurora", "spare", "groundedprm", "fover", "int",
-    "injected",
+    "injected", "meta_verified",
 )  # fmt: skip
 LOGIC = list(world.sample(8, 0, "train", families=("logic",)))
 MIXED = world_problems(8)

@@ -27,7 +27,7 @@ SLOPPY = solutions.Habits(slip=0.15)
 
 
 class ScriptedWorld:
-    """Three scripts that know the problems by their texts."""
+    """Scripts that know the problems by their texts."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self._by_text = {problem.text: problem for problem in problems}
@@ -41,6 +41,7 @@ class ScriptedWorld:
             "completer": self.completer,
             "rationale": self.rationale,
             "judge": self.judge,
+            "verifier": self.verifier,
         }
         return ScriptedEngine(script[role], EngineSettings(kind="scripted", model=role))
 
@@ -99,6 +100,18 @@ class ScriptedWorld:
             return judgements.align(judged)
         misread = judgements.misreadings(judged, rng) if rng.random() < 0.3 else ()
         return judgements.critique(judged, misread)
+
+    def verifier(self, chat: Chat, seed: int) -> str:
+        """Scores a verification by what really is wrong."""
+        self.prompts.append(chat)
+        asked = chat.user.removesuffix(judge_prompts.REASONS_RULES)
+        solution, verification = asked.split("[Solution]\n\n")[1].split(
+            judge_prompts.VERIFICATION_SHOWN
+        )
+        shown = re.findall(r"<paragraph_\d+>\n(.*?)\n</paragraph_\d+>", solution)
+        judged = judgements.judge(self._problem(chat), shown)
+        found = None if judged is None else judgements.reasons(judged, verification)
+        return "I can't say." if found is None else found[0]
 
     def _problem(self, chat: Chat) -> Problem:
         text = chat.messages[1].content

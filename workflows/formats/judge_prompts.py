@@ -231,3 +231,8 @@ def fixed_texts() -> tuple[str, ...]:
         VERIFICATION_SHOWN, META_RULES, CRITIQUE_SHOWN, MERGE_RULES, WRONG_SHOWN, REPAIR_RULES,
         MY_SOLUTION, CRITIQUE_HEADING, FINAL, JUDGED_RIGHT, JUDGED_WRONG,
     )  # fmt: skip
+
+
+def fixed_reasons_texts() -> tuple[str, ...]:
+    """The same of the prompt that asks for a verification's score."""
+    return REASONS_SYSTEM, REASONS_RULES

@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from huggingface_hub import constants
-
-from actors.models.hub import unreachable
 from storage.errors import InputError, first_line
 from workflows.inputs.places import File, opened
 
@@ -47,6 +44,9 @@ class Dataset:
 def hub_rows(url: str) -> tuple[str, Iterator[tuple[str, Any]]]:
     """(what is read, its rows with their places). Raises InputError."""
     import datasets
+    from huggingface_hub import constants
+
+    from actors.models.hub import unreachable
 
     of = Dataset(url)
     said = unreachable()
@@ -72,6 +72,8 @@ def hub_rows(url: str) -> tuple[str, Iterator[tuple[str, Any]]]:
 def hub_file(url: str) -> File | None:
     """The file of a repository that a URL names; None where it names the dataset."""
     from huggingface_hub import hf_hub_download
+
+    from actors.models.hub import unreachable
 
     of = Dataset(url)
     if not of.file:

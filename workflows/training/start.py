@@ -14,12 +14,13 @@ from typing import Any
 from actors.machines.fitness import precision_for
 from actors.machines.machine import Machine
 from actors.models.fetching import resolved, small_files
+from actors.models.folder import loaded
 from actors.models.identity import model_identity
 from actors.models.source import ModelSource
 from actors.training.job import TrainingJob
 from actors.training.memory import ModelShape, memory_plan
 from actors.training.settings import LearningSettings, TrainingSettings
-from storage.errors import InputError, first_line
+from storage.errors import InputError
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
 from storage.rows.parquet import sha256_of
@@ -175,14 +176,14 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
     source = source_of(config)
-    try:
-        folder = small_files(ModelSource(config.base, config.revision))
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"base model {config.base} can't be loaded: {first_line(error)}"
-        ) from error
+    folder = small_files(ModelSource(config.base, config.revision))
+    tokenizer, model = loaded(
+        f"base model {config.base} can't be loaded",
+        lambda: [
+            kind.from_pretrained(folder, trust_remote_code=False)
+            for kind in (AutoTokenizer, AutoConfig)
+        ],
+    )
     tokenizer = source.tokenizer(tokenizer)
     if not config.reward.reads:
         masker_for(tokenizer, config.data.train_on_code_output)

@@ -27,13 +27,16 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 22, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 0x1000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
 CAPABILITY_VERSION_3 = 0x20080522
 RLIMIT_SIGPENDING, SIGNALS_PENDING = 11, 256
 """Python has no name for it. The kernel holds 80 bytes for each signal, and a large machine lets a
 user have millions."""
 
 SCRATCH = ("/tmp", "/dev/shm")
+DEVICES = ("null", "full", "random", "urandom")
+"""They are the machine's own: whoever may write to one may also set its time, for all to see."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,10 @@ def enter_namespaces(scratch: Scratch) -> None:
     for path in SCRATCH:
         options = f"size={scratch.bytes},nr_inodes={scratch.inodes},mode=1777"
         mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    for name in DEVICES:
+        with contextlib.suppress(OSError):
+            flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC
+            mount("none", f"/dev/{name}", "", flags, "")
     before = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     # Process 1, which later solutions share a group with, and settings of the box have files there.
     mount("proc", "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "")

@@ -142,14 +142,16 @@ def _run_script(frame: Frame, module: ModuleType, out: TextIO, err: TextIO) -> i
 def _serve_blocks(
     frames: list[Frame], channel: socket.socket, decoder: Decoder, hard: Ceiling, module: ModuleType
 ) -> None:
-    number, data = 0, b"first"
+    number, data, ours = 0, b"first", os.getpid()
     while data:
         for frame in frames:
             number += 1
             _ceiling(frame).apply(hard)
-            failed = _execute(frame.blobs[0], f"<block {number}>", module) != 0
+            status = _execute(frame.blobs[0], f"<block {number}>", module)
             _flush(sys.stdout, sys.stderr)
-            reply = {"nonce": frame.fields["nonce"], "failed": failed}
+            if os.getpid() != ours:
+                _exit(status)  # a child that the block forked ends with it, as a script's would
+            reply = {"nonce": frame.fields["nonce"], "failed": status != 0}
             channel.sendall(encode(Frame("done", reply)))
         data = channel.recv(1 << 16)
         frames = decoder.feed(data)
@@ -247,7 +249,7 @@ def _flush(*streams: TextIO) -> None:
     for stream in streams:
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):
+        except Exception:  # noqa: BLE001
             continue  # closed or replaced by the program: its own loss
 
 

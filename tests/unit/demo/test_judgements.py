@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 
 from demo import check, corpus, judgements, solutions, world
 from demo.problem import Problem
+from demo.tokenizer import END
 from workflows.formats import judge_prompts
+from workflows.judging.reasons import read_score
 from workflows.judging.seats import read_alignment, read_paragraphs
 
 HABITS = solutions.Habits(slip=0.2, repair=0.1, check=0.1, swap=0.2, boxless=0.02)
@@ -63,6 +66,30 @@ def test_a_misreading_critic_follows_what_it_misread_and_its_critique_finds_it()
     assert misled > 50
 
 
+def test_reasons_are_scored_by_whether_the_error_is_there_and_the_reason_true() -> None:
+    rng = random.Random(6)
+    seen: Counter[float] = Counter()
+    for _, steps, judged in cases(6):
+        doubted = judgements.doubts(judged, rng) if rng.random() < 0.7 else ()
+        text = judge_prompts.OPENED + judgements.critique(judged, doubted)
+        said = read_paragraphs(text, len(steps)).verdicts
+        found = judgements.reasons(judged, text)
+        reported = [
+            (finding.wrong, doubted[place] if doubted else None)
+            for place, (finding, right) in enumerate(zip(judged.findings, said, strict=True))
+            if not right
+        ]
+        if not reported:
+            assert found is None
+            continue
+        assert found is not None
+        due = min(0.0 if not wrong else 1.0 if other is None else 0.5 for wrong, other in reported)
+        assert found[1] == due == read_score(found[0], "stop")
+        assert len(found[0].splitlines()) == len(reported) + 1
+        seen[due] += 1
+    assert min(seen[0.0], seen[0.5], seen[1.0]) > 10, seen
+
+
 def test_a_repair_puts_a_right_step_there() -> None:
     repaired = 0
     for problem, steps, judged in cases(4):
@@ -74,6 +101,16 @@ def test_a_repair_puts_a_right_step_there() -> None:
             assert check.first_error(problem, (*prefix, step)) is None
             repaired += 1
     assert repaired > 20
+
+
+def test_the_verifier_learns_all_three_scores_and_sees_no_truth() -> None:
+    documents = list(itertools.islice(corpus.verifier_documents(random.Random(7)), 300))
+    scores = Counter(read_score(each.reply.removesuffix(END), "stop") for each in documents)
+    assert set(scores) == {0.0, 0.5, 1.0}
+    assert min(scores.values()) > 30
+    for document in documents:
+        assert judge_prompts.SOLUTION_SEEN not in document.prompt
+        assert judge_prompts.ANSWER_SEEN not in document.prompt
 
 
 def test_every_form_is_taught_and_sees_the_truth_only_where_the_prompt_says_so() -> None:

@@ -22,21 +22,29 @@ def _text(learnt: Tokenizer, ids: list[int]) -> str:
     return learnt.decode(ids, skip_special_tokens=False)
 
 
+def extended_for(name: str, learnt: Tokenizer) -> Tokenizer:
+    """The tokenizer that a model is trained with."""
+    mine = Tokenizer.from_str(learnt.to_str())
+    for each in {"judge": ("judge",), "verifier": ("judge", "verifier")}.get(name, ()):
+        pretrain.EXTEND[each](mine, 1024)
+    return mine
+
+
 def test_the_committed_models_share_one_tokenizer() -> None:
     files = {name: pretrain.MODELS / name / "tokenizer.json" for name in pretrain.ORDER}
-    judges = Tokenizer.from_file(str(files.pop("judge")))
+    extended = {name: Tokenizer.from_file(str(files.pop(name))) for name in pretrain.EXTEND}
     assert len({file.read_bytes() for file in files.values()}) == 1
     shared = Tokenizer.from_file(str(files["rationale"]))
-    tokenizer.extend(shared, 1024)  # the judge's has its own prompts besides
-    assert judges.to_str() == shared.to_str()
+    for name, extend in pretrain.EXTEND.items():  # theirs have their own prompts besides
+        extend(shared, 1024)
+        assert extended[name].to_str() == shared.to_str()
 
 
 def test_the_judges_fixed_texts_are_single_tokens_and_must_fit(learnt: Tokenizer) -> None:
     with pytest.raises(ValueError, match="has room for"):
-        tokenizer.extend(Tokenizer.from_str(learnt.to_str()), learnt.get_vocab_size())
-    extended = Tokenizer.from_str(learnt.to_str())
-    tokenizer.extend(extended, 1024)
-    for text in judge_prompts.fixed_texts():
+        tokenizer.extend_for_judge(Tokenizer.from_str(learnt.to_str()), learnt.get_vocab_size())
+    extended = extended_for("verifier", learnt)
+    for text in (*judge_prompts.fixed_texts(), *judge_prompts.fixed_reasons_texts()):
         assert len(extended.encode(text).ids) == 1, text
 
 
@@ -48,10 +56,8 @@ def test_any_text_round_trips(learnt: Tokenizer, text: str) -> None:
 @pytest.mark.parametrize("name", pretrain.ORDER)
 def test_the_worlds_texts_round_trip_and_stay_short(learnt: Tokenizer, name: str) -> None:
     documents = pretrain.documents(name, SEED + 1)
-    longest = {"rationale": 1000, "judge": 1000, "refiner": 400}.get(name, 250)
-    if name == "judge":
-        learnt = Tokenizer.from_str(learnt.to_str())
-        tokenizer.extend(learnt, 1024)
+    longest = {"rationale": 1000, "judge": 1000, "verifier": 1000, "refiner": 400}.get(name, 250)
+    learnt = extended_for(name, learnt)
     for document in (next(documents) for _ in range(200)):
         ids = learnt.encode(document.prompt + document.reply).ids
         assert _text(learnt, ids) == document.prompt + document.reply

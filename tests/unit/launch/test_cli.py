@@ -93,6 +93,15 @@ def test_ctrl_c_anywhere_says_how_to_continue(
 
 
 def test_the_command_line_itself_waits_for_no_arrow() -> None:
-    heavy = "import sys, launch.cli.main; print({'pyarrow', 'ray', 'torch'} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert imported("launch.cli.main", "pyarrow", "ray", "torch") == "set()\n"
+
+
+@pytest.mark.parametrize("verb", ["runs.status", "runs.download", "looking.paths", "models.train"])
+def test_no_verb_waits_for_the_hubs_client_before_it_needs_it(verb: str) -> None:
+    assert imported(f"launch.verbs.{verb}", "huggingface_hub", "torch") == "set()\n"
+
+
+def imported(module: str, *heavy: str) -> str:
+    asked = f"import sys, {module}; print({set(heavy)} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    return done.stdout
