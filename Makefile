@@ -16,6 +16,8 @@ LOCKS := install.sh pyproject.toml $(wildcard locks/*.txt)
 READY := $(VENV)/.ready-gpu$(GPU)
 READY_DEV := $(READY)-dev
 export PYTHON GPU
+# Tests start hundreds of commands: each would compile the product again.
+unexport PYTHONDONTWRITEBYTECODE
 
 EACH_CORE := --numprocesses auto --dist loadfile
 

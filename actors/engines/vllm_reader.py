@@ -16,7 +16,8 @@ from actors.engines.passages import Passage, spelt
 from actors.engines.reading import Reader, Reading
 from actors.engines.vllm import VllmEngine
 from actors.models.fetching import at_hand
-from actors.models.rewards import HEADED, RewardModel, reward_model_of
+from actors.models.rewards import HEADED, RewardModel, reference_of, reward_model_of
+from actors.models.source import ModelSource
 from storage.errors import ConfigurationError, EngineFailed
 
 
@@ -80,19 +81,14 @@ async def open_vllm_reader(settings: EngineSettings, reference: EngineSettings |
 
     Raises ConfigurationError for a model that does not read, InputError and EngineFailed.
     """
+    asked = ModelSource(settings.model)
     settings = await asyncio.to_thread(at_hand, settings)
     model = reward_model_of(settings)
     if model.kind in HEADED:
         return HeadReader(await VllmEngine.open(settings), model)
     if model.kind != "implicit":
         raise ConfigurationError(f"{settings.model} is a generative verifier: it can't be read")
-    if reference is None:
-        if model.reference is None:
-            raise ConfigurationError(
-                f"{settings.model} names no reference: set `models.reference.model` to the model "
-                "that it was trained from"
-            )
-        reference = EngineSettings(model=model.reference, revision=model.reference_revision)
+    reference = reference or reference_of(model, asked)
     settings = replace(settings, gpu_memory=settings.gpu_memory / 2)  # both stand on the same GPUs
     beside = replace(settings, model=reference.model, revision=reference.revision)
     async with AsyncExitStack() as opened:

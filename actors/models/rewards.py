@@ -21,7 +21,7 @@ from actors.engines.contract import EngineSettings
 from actors.models.fetching import small_files
 from actors.models.folder import json_of
 from actors.models.source import ModelSource
-from storage.errors import InputError
+from storage.errors import ConfigurationError, InputError
 
 Kind = Literal["generative", "discriminative", "value", "orm", "implicit"]
 HEADED: tuple[Kind, ...] = ("discriminative", "value", "orm")
@@ -79,7 +79,7 @@ def reward_model_in(config: Mapping[str, Any], name: str) -> RewardModel:
     """What the configuration of the model `name` says. Raises InputError."""
     said = config.get(KEY)
     if said is None:
-        if not any(one.endswith(HEAD_CLASS) for one in config.get("architectures") or ()):
+        if not any(str(one).endswith(HEAD_CLASS) for one in config.get("architectures") or ()):
             return RewardModel()
         labels = len(config.get("id2label") or range(LABELS))  # not written where there are two
         if labels != LABELS:
@@ -94,4 +94,25 @@ def reward_model_in(config: Mapping[str, Any], name: str) -> RewardModel:
     if made.kind not in get_args(Kind):
         kinds = ", ".join(get_args(Kind))
         raise InputError(f"{name} is a reward model of kind {made.kind!r}, not one of {kinds}")
+    words = (made.view or "", made.separator, made.reference or "", made.reference_revision or "")
+    if type(made.beta) not in (int, float) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{name}: config.json's `{KEY}` has values of other types")
     return made
+
+
+def reference_of(model: RewardModel, asked: ModelSource) -> EngineSettings:
+    """The model that an implicit one is compared with, as its folder says; `asked`: that folder.
+
+    Raises ConfigurationError where that is for the caller to say: a store at a server that the
+    folder chose would be asked with the caller's credentials.
+    """
+    named = model.reference
+    stored = ModelSource(named or "").stored
+    elsewhere = stored and "?" in stored[0] and stored[0] != (asked.stored or ("",))[0]
+    if not named or elsewhere:
+        which = "a reference at a server of its own choice" if elsewhere else "no reference"
+        raise ConfigurationError(
+            f"{asked.name} names {which}: set `models.reference.model` to the model that it was "
+            "trained from"
+        )
+    return EngineSettings(model=named, revision=model.reference_revision)

@@ -31,6 +31,8 @@ from storage.errors import (
 from storage.objects.store import Entry, Put, check_key, check_size, is_key
 
 PARTIAL = ".partial"
+MOST_FOLDERS = 32
+"""Most folders above an object that is listed: far more than ours have."""
 REFUSALS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG,
     errno.EXDEV,  # behind a link to another disk
@@ -197,7 +199,7 @@ class LocalStore:
                 for entry in entries:
                     key = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if deep and key != PARTIAL:
+                        if deep and key != PARTIAL and key.count("/") < MOST_FOLDERS:
                             yield from self._walk(key, wanted)
                     elif wanted(key) and entry.is_file():  # or a link to one, which is read too
                         with contextlib.suppress(FileNotFoundError):  # removed meanwhile

@@ -24,7 +24,7 @@ from workflows.runs.starting import planned
 
 ROAD = {"road": ["sample", "estimate", "label", "consensus", "export"],
         "consensus": {"sources": ["labels"]}}  # fmt: skip
-MODELS = {"policy": CONFIG["models"]["policy"], "completer": CONFIG["models"]["completer"]}
+MODELS = {role: {"kind": "scripted", "model": role} for role in ("policy", "completer")}
 
 
 def configured(folder: Path, run: str, seed: int, **change: Any) -> BuildConfig:
@@ -64,7 +64,9 @@ async def test_the_second_run_pays_for_what_is_missing_and_says_whose_each_path_
     paths = rows(build.run, PATHS)
     mine = [path for path in paths if path.origin is None]
     took = [path for path in paths if path.origin is not None and path.selected]
-    assert took and rows(build.run, EXAMPLES)
+    models, names = build.run.spec.models, {path.path_id for path in took}
+    wrote = {(row.path_id in names, row.policy) for row in rows(build.run, EXAMPLES)}
+    assert wrote == {(True, models["completer"])}
     handed = {row.problem_id: row for row in rows(build.run, REUSED)}
     assert handed.keys() == {problem.problem_id for problem in GIVEN}, "also those without any"
     for path in took:

@@ -82,3 +82,15 @@ def test_a_run_on_another_disk_is_copied(store: Path, tmp_path: Path) -> None:
     (store / "runs/whole").symlink_to(tmp_path / "disk")
     assert run_command(["copy", "whole", "--from", str(store), "--to", str(tmp_path / "to")]) == 0
     assert (tmp_path / "to/runs/whole/notes.json").read_text() == "{}"
+
+
+def test_folders_within_each_other_without_end_stop_no_listing(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(store / "runs/whole")
+    for _ in range(1_200):
+        os.mkdir("a")
+        os.chdir("a")
+    Path("f").write_text("x")
+    for verb in (["runs"], ["audit", "whole"]):
+        assert run_command([*verb, "--store", str(store)]) == 0

@@ -12,7 +12,10 @@ import pytest
 
 from actors.engines.contract import EngineSettings
 from actors.engines.rendering import ChatRenderer
+from actors.models.rewards import KEY, RewardModel, reference_of, reward_model_in
+from actors.models.source import ModelSource
 from launch.cli.main import run_command
+from storage.errors import ConfigurationError, InputError
 
 MODEL = Path(__file__).parents[2] / "demo/models/rationale"
 DEEP = '{"a":' + "[" * 200_000 + "]" * 200_000 + "}"
@@ -64,3 +67,20 @@ def test_code_beside_a_tokenizer_is_not_run(tmp_path: Path) -> None:
     changed(**own)(folder / "tokenizer_config.json")
     ChatRenderer.load(EngineSettings(model=str(folder)))
     assert not (folder / "ran").exists()
+
+
+STORE = "s3://b/p?endpoint=http://stranger:9000"
+
+
+def test_a_models_folder_has_no_server_of_its_choice_asked() -> None:
+    model = RewardModel("implicit", reference=f"{STORE}/trainings/x")
+    with pytest.raises(ConfigurationError, match="a server of its own choice: set"):
+        reference_of(model, ModelSource("org/name"))
+    assert reference_of(model, ModelSource(f"{STORE}/trainings/y")).model == model.reference
+
+
+@pytest.mark.parametrize("said", [{"reference": 7}, {"separator": []}, {"beta": "x"}, [1], "x"])
+def test_a_reward_models_word_of_other_types_is_refused(said: object) -> None:
+    body = {"kind": "implicit"} | said if isinstance(said, dict) else said
+    with pytest.raises(InputError, match="`stepmill`"):
+        reward_model_in({KEY: body}, "m")

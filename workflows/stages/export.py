@@ -75,7 +75,10 @@ class ExportStage(PureStage):
             nonlocal cut
             name = kept.path_id
             mc = labels[name].mc if name in labels else []
-            of, by = (problems[kept.problem_id], paths[name]), (self._models, self._run)
+            of, models = (problems[kept.problem_id], paths[name]), self._models
+            if origin := paths[name].origin:
+                models = {**models, "policy": origin.model}
+            by = models, self._run
             follows = kept.follows or []
             if kept.chosen is None and name not in rationales:
                 return [replace(unwritten(*of, kept.labels, mc, *by), follows=follows)]

@@ -31,6 +31,7 @@ class Example:
     mc: list[float]
     executions: list[CodeRun]
     policy: str
+    """The model that wrote the solution: of a rollout that was reused, its `origin`'s."""
     completer: str
     rationale_writer: str
     run: str
