@@ -243,8 +243,19 @@ def _noted(
         who = read_as(Who, key, body)
         if isinstance(said := body.get("work"), dict):
             work = read_as(Work, key, said)
-        ended = body.get("place") == _place() != "" and not Path(f"/proc/{who.pid}").exists()
+        ended = body.get("place") == _place() != "" and not _lives(who.pid)
     return who, work, ended
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process of that number lives here, also one of somebody else's that /proc hides."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _place() -> str:
