@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,5 +93,8 @@ def test_folders_within_each_other_without_end_stop_no_listing(
         os.mkdir("a")
         os.chdir("a")
     Path("f").write_text("x")
-    for verb in (["runs"], ["audit", "whole"]):
-        assert run_command([*verb, "--store", str(store)]) == 0
+    try:
+        for verb in (["runs"], ["audit", "whole"]):
+            assert run_command([*verb, "--store", str(store)]) == 0
+    finally:  # too deep for pytest, which would remove them
+        subprocess.run(["rm", "-rf", store / "runs/whole/a"], cwd=store, check=True)
