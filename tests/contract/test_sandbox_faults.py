@@ -50,6 +50,8 @@ async def main():
     held = sandbox.session("parked")
     parked = await held.__aenter__()
     await parked.run("import os, time\\nif os.fork() == 0:\\n while True: time.sleep(0.01)")
+    # Frozen while a container is made, an owner leaves one that was never started.
+    await sandbox.run(Request("pass"), Limits(wall_s=100))
     run = asyncio.create_task(sandbox.run(Request("while True: pass"), Limits(wall_s=100)))
     await asyncio.sleep(0.3)
     print("running", flush=True)
