@@ -1,12 +1,12 @@
 """A process that continues a scripted build on real Ray actors, to be killed in the middle.
 
-python -m tests.e2e.ray_process CONFIG.yaml [--die-after N] [--freeze STAGE] [--lose-node-after N]
+python -m tests.e2e.ray_process CONFIG.yaml [--die-after N] [--freeze STAGE] [--lose-node]
     [--list-after N]
 
 Prints one JSON line per event. `--die-after`: it kills itself with SIGKILL at the N-th commit it
 hears of; its private cluster must end with it. `--freeze`: the workers are stopped (SIGSTOP) that
-hold the first shard of a stage. `--lose-node-after`: three nodes, and the raylet of the one with
-the most workers is killed at the N-th commit. `--list-after`: with those nodes too, the actors that
+hold the first shard of a stage. `--lose-node`: three nodes, and the raylet of one with such workers
+is killed. `--list-after`: with those nodes too, the actors that
 live at the N-th commit are printed, as `["actor", class, null, "name on node"]`.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -62,11 +63,11 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--die-after", type=int, default=0)
     parser.add_argument("--freeze", default="")
-    parser.add_argument("--lose-node-after", type=int, default=0)
+    parser.add_argument("--lose-node", action="store_true")
     parser.add_argument("--list-after", type=int, default=0)
     asked = parser.parse_args()
     config = load(asked.config)
-    nodes = Nodes() if asked.lose_node_after or asked.list_after else None
+    nodes = Nodes() if asked.lose_node or asked.list_after else None
     committed = 0
     frozen: set[int] = set()
     cluster: RayCluster | None = None
@@ -83,10 +84,10 @@ def main() -> None:
             frozen.update(cluster.pids(event.role))
             for pid in frozen:
                 os.kill(pid, signal.SIGSTOP)
+            if nodes is not None:
+                nodes.lose_one_of(event.role)
         if asked.list_after and event.what == "committed" and committed == asked.list_after:
             show_actors()
-        if nodes is not None and committed and committed == asked.lose_node_after:
-            nodes.lose_one()
 
     makers: dict[str, MakeWorker] = {
         role: partial(make_worker, config, role) for role in (*MODEL_ROLES, "cpu")
@@ -106,6 +107,9 @@ def main() -> None:
     with ray_session(nodes.address if nodes else None, 1):
         asyncio.run(drive())
     finish(run)
+    for pid in frozen:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     if nodes is not None:
         nodes.close()
 
@@ -133,15 +137,14 @@ class Nodes:
             self._cluster.add_node(num_cpus=2, resources={"place": 8}, **small) for _ in range(2)
         ]
 
-    def lose_one(self) -> None:
-        """Kill the raylet of the node with the most workers: all of them must be given up."""
+    def lose_one_of(self, role: str) -> None:
+        """Kill the raylet of a node with a worker of a role: all that it holds must be given up."""
         from ray.util.state import list_actors
 
-        held = [actor.node_id for actor in list_actors() if actor.state == "ALIVE"]
-        if self._nodes:
-            busiest = max(self._nodes, key=lambda node: held.count(node.node_id))
-            self._nodes = []
-            self._cluster.remove_node(busiest, allow_graceful=False)
+        alive = [actor for actor in list_actors(detail=True) if actor.state == "ALIVE"]
+        held = {actor.node_id for actor in alive if role in actor.name}
+        lost = next(node for node in self._nodes if node.node_id in held)
+        self._cluster.remove_node(lost, allow_graceful=False)
 
     def close(self) -> None:
         """Stop everything."""

@@ -62,7 +62,7 @@ def test_a_node_that_is_lost_gives_its_shards_to_the_others(
     monkeypatch.setenv("RAY_health_check_period_ms", "1000")
     monkeypatch.setenv("RAY_health_check_failure_threshold", "5")
     run, config = started(tmp_path / "run", {"retry_pause_s": 0.5})
-    ended = drive(config, "--lose-node-after", "5")
+    ended = drive(config, "--freeze", "estimate", "--lose-node")
     assert ended.code == 0
     assert ended.shards("lost"), "the node held no worker"
     is_whole(run, quiet)
