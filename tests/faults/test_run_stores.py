@@ -71,8 +71,8 @@ def test_a_store_that_comes_back_costs_time_only_and_one_that_does_not_stops_the
     proxy.faults = []
     second = building(folder, through)
     until(second, "policy is up")
-    # Each request is tried again after growing pauses: thirty refusals are most of a minute.
-    proxy.faults = [Fault("lost request", times=15), Fault("503", times=15)]
+    # A request is tried fourteen times: twelve refusals are outlasted, whoever gets them.
+    proxy.faults = [Fault("lost request", times=6), Fault("503", times=6)]
     said = second.communicate(timeout=400)[1]
     assert second.returncode == 0, said[-3000:]
     assert not any(fault.times for fault in proxy.faults)
