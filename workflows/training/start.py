@@ -14,12 +14,12 @@ from typing import Any
 from actors.machines.fitness import precision_for
 from actors.machines.machine import Machine
 from actors.models.fetching import resolved, small_files
-from actors.models.folder import loaded
 from actors.models.identity import model_identity
 from actors.models.source import ModelSource
 from actors.training.job import TrainingJob
 from actors.training.memory import ModelShape, memory_plan
 from actors.training.settings import LearningSettings, TrainingSettings
+from actors.training.tokens import opened
 from storage.errors import InputError
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import EXAMPLES
@@ -173,25 +173,13 @@ def check_trainable(config: TrainConfig, machines: Sequence[Machine]) -> None:
 
     Raises UserError.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
-    source = source_of(config)
-    folder = small_files(ModelSource(config.base, config.revision))
-    tokenizer, model = loaded(
-        f"base model {config.base} can't be loaded",
-        lambda: [
-            kind.from_pretrained(folder, trust_remote_code=False)
-            for kind in (AutoTokenizer, AutoConfig)
-        ],
-    )
-    tokenizer = source.tokenizer(tokenizer)
+    files = small_files(ModelSource(config.base, config.revision))
+    base = opened(files, source_of(config), config.base)
     if not config.reward.reads:
-        masker_for(tokenizer, config.data.train_on_code_output)
-    context = int(getattr(model, "max_position_embeddings", 0))
-    most_tokens = source.most_tokens(context or 1 << 30)
+        masker_for(base.tokenizer, config.data.train_on_code_output)
     if memory := [gpu.memory_bytes for machine in machines for gpu in machine.gpus]:
-        micro_tokens = max(most_tokens, config.spread.micro_tokens)
-        memory_plan(job_settings(config), ModelShape.of(model), micro_tokens, min(memory))
+        micro_tokens = max(base.most_tokens, config.spread.micro_tokens)
+        memory_plan(job_settings(config), ModelShape.of(base.config), micro_tokens, min(memory))
 
 
 def job_settings(config: TrainConfig) -> TrainingSettings:
