@@ -16,7 +16,7 @@ from typing import Any
 from actors.workers.contract import PureStage, ShardResult, process_items
 from storage.errors import InputError, ItemError
 from storage.rows.kinds import GIVEN, PATHS, PROBLEMS, REUSED, ShardRows
-from storage.rows.records import GivenSolutions, Path, Problem
+from storage.rows.records import Path, Problem
 from workflows.sampling.quota import Unsampled
 from workflows.settings import StageSettings
 from workflows.stages.kit import KitStage, Stage
@@ -50,7 +50,8 @@ class SolutionTaker(KitStage[StageSettings]):
         paths_of: dict[str, list[Path]] = {}
 
         async def one(problem: Problem) -> list[Path]:
-            paths = await self._paths(problem, given[problem.problem_id])
+            solutions = given[problem.problem_id].solutions
+            paths = await taken(problem, solutions, self.kit.grader)
             paths_of[problem.problem_id] = paths
             if not any(path.selected for path in paths):
                 raise ItemError(Unsampled.NO_VALID_PATH, f"{len(paths)} solutions")
@@ -60,11 +61,6 @@ class SolutionTaker(KitStage[StageSettings]):
         _, drops = await process_items(entered, lambda problem: problem.problem_id, one)
         paths = tuple(path for problem in entered for path in paths_of.get(problem.problem_id, ()))
         return ShardResult(paths, tuple(drops), counts(paths, drops))
-
-    async def _paths(self, problem: Problem, given: GivenSolutions) -> list[Path]:
-        answers = [solution.answer for solution in given.solutions]
-        verdicts = await self.kit.grader.grade(problem.answer, answers)
-        return taken(problem.problem_id, given.solutions, verdicts)
 
 
 GIVE = Stage(

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from actors.engines.contract import Completion, Refusal
+from actors.grading.pool import Grader
 from actors.workers.contract import ShardResult, process_items
 from actors.workers.yields import Text, note_reply
 from storage.errors import ConfigurationError, ItemError
@@ -77,9 +78,7 @@ class PolicySampler(KitStage[StageSettings]):
         return ShardResult(paths, tuple(drops), counts(paths, drops))
 
     async def _reused(self, problem: Problem, given: ReusedSolutions) -> list[Path]:
-        answers = [solution.answer for solution in given.solutions]
-        rights = await self.kit.grader.grade(problem.answer, answers)
-        paths = taken(problem.problem_id, given.solutions, rights)
+        paths = await taken(problem, given.solutions, self.kit.grader)
         return [
             replace(path, round=-1, selected=False, origin=origin)
             for path, origin in zip(paths, given.origins, strict=True)
@@ -142,22 +141,23 @@ class PolicySampler(KitStage[StageSettings]):
         )
 
 
-def taken(problem_id: str, solutions: Sequence[Response], rights: Sequence[bool]) -> list[Path]:
+async def taken(problem: Problem, solutions: Sequence[Response], grader: Grader) -> list[Path]:
     """The paths of a problem's solutions, in their order; those that are usable are selected.
 
-    `rights`: whether each one's answer is right. Without an answer, its file says if it is.
+    A solution without an answer is right where its file says so. Raises InfrastructureError.
     """
+    rights = await grader.grade(problem.answer, [solution.answer for solution in solutions])
     first_with: dict[str, str] = {}
     paths = []
     for index, (solution, right) in enumerate(zip(solutions, rights, strict=True)):
-        name, text = f"{problem_id}#{index}", steps.join(solution.steps)
+        name, text = f"{problem.problem_id}#{index}", steps.join(solution.steps)
         known = solution.answer is not None or solution.correct is not None
         reason = flaw("stop", text, "known" if known else None)
         twin = first_with.setdefault(text, name)
         paths.append(
             Path(
                 path_id=name,
-                problem_id=problem_id,
+                problem_id=problem.problem_id,
                 index=index,
                 round=0,
                 text=text,
