@@ -9,7 +9,7 @@ judge may see of the truth changes the prompt, never the text that is taught.
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from demo import check, rationales
@@ -164,15 +164,40 @@ def align(judgement: Judgement) -> str:
 
 def misreadings(judgement: Judgement, rng: random.Random) -> list[str | None]:
     """Truths as a judge would have them who errs in some paragraphs."""
-    misread: list[str | None] = []
+
+    def misread(finding: Finding, value: str) -> str:
+        off = str(int(value) + rng.choice((1, -1, 10))) if value.isdecimal() else value
+        return finding.says if finding.wrong else off
+
+    return _other_truths(judgement, rng, 0.25, misread)
+
+
+def doubts(judgement: Judgement, rng: random.Random) -> list[str | None]:
+    """Other truths for some paragraphs, for verifications whose reasons are not all real.
+
+    A right paragraph is then called wrong; a wrong one is called right, or wrong for a reason that
+    is not true.
+    """
+
+    def doubted(finding: Finding, value: str) -> str:
+        near = {str(int(value) + by) for by in (1, -1, 10, -10)} if value.isdecimal() else set()
+        return rng.choice([*sorted(near - {finding.says, value}), finding.says])
+
+    return _other_truths(judgement, rng, 0.3, doubted)
+
+
+def _other_truths(
+    judgement: Judgement, rng: random.Random, share: float, number: Callable[[Finding, str], str]
+) -> list[str | None]:
+    """The truths of a share of the paragraphs with another `number`; None for the others."""
+    others: list[str | None] = []
     for finding in judgement.findings:
         found: str | None = None
-        if finding.truth is not None and rng.random() < 0.25:
+        if finding.truth is not None and rng.random() < share:
             head, _, value = finding.truth.rpartition(" ")
-            off = str(int(value) + rng.choice((1, -1, 10))) if value.isdecimal() else value
-            found = f"{head} {finding.says if finding.wrong else off}"
-        misread.append(found)
-    return misread
+            found = f"{head} {number(finding, value)}"
+        others.append(found)
+    return others
 
 
 def meta(judgement: Judgement, misread: Sequence[str | None]) -> str:
@@ -186,24 +211,6 @@ def meta(judgement: Judgement, misread: Sequence[str | None]) -> str:
         ground = f"{finding.truth}. " if finding.truth else ""
         lines.append(f"Paragraph {number}: {ground}The judgement {said} {verdict}")
     return "\n".join(lines)
-
-
-def doubts(judgement: Judgement, rng: random.Random) -> list[str | None]:
-    """Other truths for some paragraphs, for verifications whose reasons are not all real.
-
-    A right paragraph is then called wrong; a wrong one is called right, or wrong for a reason that
-    is not true.
-    """
-    doubted: list[str | None] = []
-    for finding in judgement.findings:
-        found: str | None = None
-        if finding.truth is not None and rng.random() < 0.3:
-            head, _, value = finding.truth.rpartition(" ")
-            near = {str(int(value) + by) for by in (1, -1, 10, -10)} if value.isdecimal() else set()
-            others = sorted(near - {finding.says, value})
-            found = f"{head} {rng.choice([*others, finding.says])}"
-        doubted.append(found)
-    return doubted
 
 
 def reasons(judgement: Judgement, verification: str) -> tuple[str, float] | None:

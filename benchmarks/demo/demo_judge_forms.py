@@ -13,10 +13,10 @@ import argparse
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.engines.contract import Engine, EngineSettings, Sampling
+from actors.engines.contract import Chat, Completion, Engine, EngineSettings, Sampling
 from actors.engines.opening import open_engine
 from benchmarks.model_card import write_figures
 from demo import check, world
@@ -100,6 +100,20 @@ def figures(of: Sequence[Case], opinions: Sequence[Opinion]) -> list[str]:
     ]
 
 
+async def replies(engine: Engine, chats: Sequence[Chat], name: str, seed: int) -> list[Completion]:
+    """A reply to each chat, its prefill before it; `name` tells the seeds of requests apart."""
+
+    async def one(number: int, chat: Chat) -> Completion:
+        sampling = Sampling(
+            temperature=0.6, top_p=0.95, max_tokens=700,
+            seed=request_seed(seed, name, str(number), 0),
+        )  # fmt: skip
+        done = (await engine.generate(chat, sampling)).completions[0]
+        return replace(done, text=chat.prefill + done.text)
+
+    return list(await asyncio.gather(*(one(n, chat) for n, chat in enumerate(chats))))
+
+
 async def measure(problems: int, samples: int, seed: int) -> list[list[str]]:
     """A row per form."""
     policy = await open_engine(EngineSettings(model=str(MODELS / "policy")))
@@ -108,16 +122,8 @@ async def measure(problems: int, samples: int, seed: int) -> list[list[str]]:
     judge = await open_engine(EngineSettings(model=str(MODELS / "judge")))
     rows = []
 
-    async def texts(chats: Sequence[object], name: str) -> list[str]:
-        async def one(number: int, chat: object) -> str:
-            sampling = Sampling(
-                temperature=0.6, top_p=0.95, max_tokens=700,
-                seed=request_seed(seed, name, str(number), 0),
-            )  # fmt: skip
-            reply = await judge.generate(chat, sampling)  # type: ignore[arg-type]
-            return str(chat.prefill) + reply.completions[0].text  # type: ignore[attr-defined]
-
-        return list(await asyncio.gather(*(one(n, chat) for n, chat in enumerate(chats))))
+    async def texts(chats: Sequence[Chat], name: str) -> list[str]:
+        return [done.text for done in await replies(judge, chats, name, seed)]
 
     for seat in SEATS:
         chats = [seat.chat(case.row, case.steps) for case in drawn]

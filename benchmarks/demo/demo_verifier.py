@@ -19,12 +19,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from actors.engines.contract import Chat, Engine, EngineSettings, Sampling
+from actors.engines.contract import Engine, EngineSettings
 from actors.engines.opening import open_engine
-from benchmarks.demo_judge_forms import MODELS, Case, cases, first_no, share
+from benchmarks.demo_judge_forms import MODELS, Case, cases, first_no, replies, share
 from benchmarks.model_card import write_figures
 from demo import judgements
-from storage.seeds import request_seed
 from workflows.formats import judge_prompts
 from workflows.judging.reasons import read_score
 from workflows.judging.seats import Seat
@@ -41,18 +40,6 @@ class Scored:
     due: float
     score: float | None
     """None: it can't be read."""
-
-
-async def written(engine: Engine, chats: Sequence[Chat], name: str, seed: int) -> list[str]:
-    """A whole text for each chat, and no text where it was cut."""
-
-    async def one(number: int, chat: Chat) -> str:
-        asked = Sampling(temperature=0.6, top_p=0.95, max_tokens=700,
-                         seed=request_seed(seed, name, str(number), 0))  # fmt: skip
-        done = (await engine.generate(chat, asked)).completions[0]
-        return chat.prefill + done.text if done.finish_reason == "stop" else ""
-
-    return list(await asyncio.gather(*(one(n, chat) for n, chat in enumerate(chats))))
 
 
 def by_rule(case: Case, rng: random.Random) -> str:
@@ -72,7 +59,8 @@ async def measure(
     await policy.close()
     judge = await open_engine(EngineSettings(model=str(MODELS / "judge")))
     chats = [BLIND.chat(case.row, case.steps) for case in drawn]
-    own = await written(judge, chats, "critique", seed)
+    written = await replies(judge, chats, "critique", seed)
+    own = [done.text if done.finish_reason == "stop" else "" for done in written]
     await judge.close()
     rng = random.Random(seed)
     texts = {"the judge": own, "a rule": [by_rule(case, rng) for case in drawn]}
@@ -95,7 +83,10 @@ async def scored(
     asked = [
         judge_prompts.reasons_chat(case.row.problem, case.steps, text) for case, text, _ in reported
     ]
-    scores = [read_score(text, "stop") for text in await written(verifier, asked, "score", seed)]
+    scores = [
+        read_score(done.text, done.finish_reason)
+        for done in await replies(verifier, asked, "score", seed)
+    ]
     return [
         Scored(first_no(BLIND.read(text, len(case.steps))) == case.first_error, due, score)
         for (case, text, due), score in zip(reported, scores, strict=True)

@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path as File
 
 from actors.sandbox.contract import Limits
+from benchmarks.equal_cost import bank_of
 from benchmarks.labels import MOST_TOKENS, SYSTEM, TEMPERATURE
-from benchmarks.rollout_bank import Bank, BankEngine, Drawer
+from benchmarks.rollout_bank import Bank, BankEngine
 from demo import world
 from storage.rows.kinds import PATHS, PROBLEMS, REUSED, ShardRows
 from storage.rows.records import Path, Problem, Response, ReusedSolutions
@@ -38,16 +39,9 @@ from workflows.stages.kit import Kit, Stage
 from workflows.stages.sample import SAMPLE, PolicySampler
 from workflows.views.rollouts import rolled_out
 
-MODELS = File(__file__).parents[2] / "demo/models"
 SAMPLES, ROLLOUTS, K = 512, 64, 8
 HARD = 0.1
 CAP = 256
-
-
-def bank(folder: File, model: str, n: int) -> Bank:
-    """Texts of a model of the demo world."""
-    drawer = Drawer(MODELS / model, TEMPERATURE, MOST_TOKENS, 0)
-    return Bank(folder / f"{model}-{n}.json.gz", drawer, n)
 
 
 def kit(stage: Stage, of: Bank, seed: int, keep: int = 0) -> Kit[StageSettings]:
@@ -125,7 +119,8 @@ def main() -> None:
     folder = asked.folder or File(tempfile.mkdtemp())
     given = [Problem(**world.row(each) | {"level": str(each.level)})
              for each in world.sample(asked.problems, 1, "heldout")]  # fmt: skip
-    policy, completer = bank(folder, "policy", SAMPLES), bank(folder, "completer", ROLLOUTS)
+    policy = bank_of(folder, "policy", TEMPERATURE, MOST_TOKENS, SAMPLES)
+    completer = bank_of(folder, "completer", TEMPERATURE, MOST_TOKENS, ROLLOUTS)
     policy.fill(policy_chat(SYSTEM, each) for each in given)
     hard = set()
     for each in given:
