@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from launch.cli.main import run_command
-from storage.datasets.dataset import assemble
-from storage.objects.local import LocalStore
-from tests.support.whole_run import finished
+from tests.support.whole_run import in_folder
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    assemble(finished(LocalStore.at(folder)))
-    return folder
+    return in_folder(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture

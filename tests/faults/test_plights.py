@@ -23,11 +23,10 @@ from pathlib import Path
 import pytest
 
 from launch.cli.main import run_command
-from storage.datasets.dataset import assemble
 from storage.objects.local import LocalStore
 from tests.support.commands import environment
 from tests.support.ports import free_port
-from tests.support.whole_run import finished, started
+from tests.support.whole_run import in_folder, started
 
 VERBS = ["status whole", "status whole --json", "audit whole", "download whole {to}",
          "compare whole", "texts whole", "grade", "stages", "noise whole", "show whole",
@@ -76,9 +75,7 @@ PLIGHTS = [
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    assemble(finished(LocalStore.at(folder)))
-    return folder
+    return in_folder(tmp_path_factory.mktemp("store"))
 
 
 def begun(

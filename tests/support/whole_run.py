@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path as Folder
+
+from storage.datasets.dataset import assemble
+from storage.objects.local import LocalStore
 from storage.objects.patience import Patience
 from storage.objects.store import ObjectStore
 from storage.rows.kinds import AGREEMENTS, EXAMPLES, LABELS, PATHS, PROBLEMS, RATIONALES, ROLLOUTS
@@ -117,6 +121,12 @@ def finished(store: ObjectStore, name: str = "whole", count: int = 7, per_shard:
         work_shard(run, shard)
     run.finish()
     return run
+
+
+def in_folder(folder: Folder) -> Folder:
+    """The same as a store in a folder, with its dataset."""
+    assemble(finished(LocalStore.at(folder)))
+    return folder
 
 
 def stray(stage: str, shard: int, text: str) -> tuple[str, bytes]:

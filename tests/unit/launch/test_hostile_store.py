@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 
 from launch.cli.main import run_command
-from storage.datasets.dataset import assemble
-from storage.objects.local import LocalStore
 from storage.runs.commits import canonical_json
-from tests.support.whole_run import finished
+from tests.support.whole_run import in_folder
 
 Damage = Callable[[bytes], bytes]
 VERBS = ["status", "audit", "compare", "texts", "download", "sweep"]
@@ -103,9 +101,7 @@ HARMLESS: list[tuple[str, str, Damage]] = [
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    assemble(finished(LocalStore.at(folder)))
-    return folder
+    return in_folder(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture
